@@ -1,0 +1,175 @@
+//! The messages between a runner provider and the agent, and between the tunnel and the agent.
+//!
+//! A provider starts `overside-agent serve`, writes one [`EnvironmentSpec`] as a line of JSON to its standard input, and
+//! reads [`Report`]s, one line of JSON each, from its standard output until `Ready` or `Failed`. From then on everything
+//! goes through the agent's SSH server: `direct-streamlocal` to [`ENGINE_SOCKET`], `direct-tcpip` into the environment's
+//! network, and the subsystem [`SUBSYSTEM`], on which each line is a [`Request`] one way and a [`Message`] the other.
+//!
+//! Both sides check [`PROTOCOL`]. Unknown fields are ignored, so that either side may be the newer one within a protocol.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{EnvironmentId, Problem};
+
+/// Version of these messages; changed when an old agent would misunderstand a new client or the reverse.
+pub const PROTOCOL: u32 = 1;
+
+/// First field of the first report, so that a login banner is not mistaken for an agent.
+pub const MAGIC: &str = "overside-agent";
+
+/// Name of the SSH subsystem that carries [`Request`] and [`Message`].
+pub const SUBSYSTEM: &str = "overside";
+
+/// The path by which a `direct-streamlocal` channel asks for the engine. `/var/run/docker.sock` means the same.
+pub const ENGINE_SOCKET: &str = "/run/docker.sock";
+
+/// Longest line of JSON that either side accepts, in bytes. More than any honest message needs.
+pub const MAX_LINE: usize = 64 * 1024;
+
+/// What the agent makes: the one line on its standard input.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EnvironmentSpec {
+    /// [`PROTOCOL`] of the provider.
+    pub protocol: u32,
+    /// The environment's identifier.
+    pub id: EnvironmentId,
+    /// The environment's own directory on the runner; the agent makes it (0700) and deletes it.
+    pub directory: PathBuf,
+    /// The session's only client key, in OpenSSH's one-line format.
+    pub client_key: String,
+    /// What the environment may use; lowered by the agent to what the runner has.
+    pub limits: Limits,
+    /// How long the environment survives its client.
+    pub lease: LeaseTerms,
+    /// Directories to look for dockerd and its helpers in, instead of the standard ones.
+    #[serde(default)]
+    pub engine_path: Option<Vec<PathBuf>>,
+}
+
+/// Limits of one environment.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// CPUs, in thousandths of one.
+    pub milli_cpus: u64,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Processes and threads.
+    pub pids: u64,
+}
+
+/// The dead-man's switch: how long the environment lives without contact to its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseTerms {
+    /// Milliseconds, if no container and no build runs, or while it is frozen.
+    pub grace_ms: u64,
+    /// Milliseconds, if a container or a build runs.
+    pub lost_contact_ms: u64,
+}
+
+/// One line of the agent's standard output while it starts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "report", rename_all = "kebab-case")]
+pub enum Report {
+    /// The first line.
+    Hello {
+        /// [`MAGIC`].
+        magic: String,
+        /// [`PROTOCOL`] of the agent.
+        protocol: u32,
+        /// Version of the agent's package.
+        version: String,
+    },
+    /// A step has begun.
+    Step {
+        /// A stable word: `check`, `namespaces`, `network`, `engine`.
+        step: String,
+        /// The step in words.
+        detail: String,
+    },
+    /// The engine answers; the agent has left the provider's session and goes on by itself.
+    Ready(EnvironmentFacts),
+    /// The environment could not be made; everything that was begun is undone.
+    Failed(Problem),
+}
+
+/// What there is to know of an environment once it runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EnvironmentFacts {
+    /// The agent's host key, in OpenSSH's one-line format.
+    pub host_key: String,
+    /// Unix socket on the runner on which the agent speaks SSH.
+    pub socket: PathBuf,
+    /// Process id of the agent on the runner.
+    pub agent_pid: u32,
+    /// The limits that hold.
+    pub limits: Limits,
+    /// How the engine is isolated.
+    pub isolation: Isolation,
+    /// What a person should know, in sentences: lowered limits, missing features.
+    pub notes: Vec<String>,
+    /// Version that dockerd told.
+    pub engine_version: String,
+    /// Milliseconds that each step took, in order.
+    pub timings: Vec<(String, u64)>,
+}
+
+/// How an engine is kept apart from its runner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// Root of its own user namespace, made by root.
+    Namespaces,
+    /// Made by an ordinary user, with subordinate ids.
+    Rootless,
+}
+
+/// A line to the agent on the subsystem.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// Chosen by the client; the answer carries it.
+    pub id: u64,
+    /// What is asked.
+    #[serde(flatten)]
+    pub operation: Operation,
+}
+
+/// What the client asks of the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "operation", rename_all = "kebab-case")]
+pub enum Operation {
+    /// Nothing; tells that the agent is there and thinks.
+    Ping,
+    /// Freeze every process of the environment. Freezing a frozen one succeeds.
+    Freeze,
+    /// Thaw it. Thawing a thawed one succeeds.
+    Thaw,
+    /// New lease terms.
+    Lease(LeaseTerms),
+    /// Delete the environment. The answer comes when nothing of it is left but the agent, which then ends.
+    Delete,
+}
+
+/// A line from the agent on the subsystem.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "message", rename_all = "kebab-case")]
+pub enum Message {
+    /// The request was carried out.
+    Done {
+        /// The request's id.
+        id: u64,
+    },
+    /// The request failed.
+    Failed {
+        /// The request's id.
+        id: u64,
+        /// Why.
+        problem: Problem,
+    },
+    /// dockerd has ended by itself; the environment is of no more use and is being deleted.
+    EngineEnded {
+        /// Exit status or signal, in words, with the log's last lines.
+        detail: String,
+    },
+}

@@ -1,0 +1,76 @@
+//! What a person is told when something fails.
+
+use serde::{Deserialize, Serialize};
+
+/// Why something failed, for programs: shells match on this, never on text. A code is added when a consumer needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ErrorCode {
+    /// Overside is turned off.
+    Stopped,
+    /// A settings file that cannot be read or parsed, or a value out of its range.
+    InvalidSettings,
+    /// A path that a socket cannot have, mostly because it is too long.
+    SocketPath,
+    /// Another daemon holds this home.
+    AlreadyRunning,
+    /// No daemon answers on the control socket.
+    DaemonUnreachable,
+    /// `overside-agent` was not found beside `overside`.
+    AgentMissing,
+    /// `overside-agent` answered, but is of another version.
+    AgentIncompatible,
+    /// The runner has no dockerd.
+    EngineMissing,
+    /// The runner lacks a program, a privilege or a kernel feature.
+    RunnerUnsuitable,
+    /// The runner's disk is full.
+    DiskFull,
+    /// The runner cannot be reached.
+    RunnerUnreachable,
+    /// dockerd ended or never answered.
+    EngineFailed,
+    /// The agent's host key is not the pinned one.
+    HostKeyMismatch,
+    /// The agent refused the session's key.
+    LoginRefused,
+    /// The tunnel broke and could not be rebuilt.
+    TunnelLost,
+    /// The environment is gone: its agent ended or its lease ran out.
+    EnvironmentLost,
+    /// Provisioning took longer than the start time-out.
+    StartTimedOut,
+    /// A request that cannot be forwarded safely.
+    RequestRefused,
+    /// The user stopped the session while the call waited.
+    Cancelled,
+    /// A name that settings, runners or commands do not know.
+    UnknownName,
+    /// A defect of Overside's own.
+    Internal,
+}
+
+/// An error as a person meets it: what failed and where (`message`), and what to do next (`hint`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Problem {
+    /// For programs.
+    pub code: ErrorCode,
+    /// One sentence without a full stop: what failed, where.
+    pub message: String,
+    /// One sentence: what to do next. Empty where there is nothing to do.
+    pub hint: String,
+}
+
+impl Problem {
+    /// A problem with its next step.
+    pub fn new(code: ErrorCode, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: hint.into() }
+    }
+
+    /// Message and hint as one text, as stderr and the Docker API show it.
+    pub fn sentence(&self) -> String {
+        if self.hint.is_empty() { self.message.clone() } else { format!("{}. {}", self.message, self.hint) }
+    }
+}
