@@ -1,1 +1,7 @@
-//! 
+//! Byte streams, local sockets and the suspend-aware clock: what every adapter needs of the operating system.
+
+pub mod clock;
+pub mod local;
+mod stream;
+
+pub use stream::{BoxedStream, ByteStream, Prefixed, join};

@@ -1,0 +1,105 @@
+//! Byte streams of any origin, and joining two of them.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Anything that bytes go through both ways, with half-close by `shutdown`.
+pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for T {}
+
+/// A byte stream whose origin does not matter.
+pub type BoxedStream = Box<dyn ByteStream>;
+
+/// Bytes moved at a time and direction. Fits two packets of the tunnel.
+const BUFFER: usize = 128 * 1024;
+
+/// Copies both ways until both directions have ended. The end of one direction is passed on as a half-close while the other
+/// flows on: a container's standard input may end long before its output does.
+///
+/// Returns the bytes that went from `a` to `b` and from `b` to `a`.
+///
+/// # Errors
+/// The first error of either stream; both are then to be dropped.
+pub async fn join(a: &mut (impl ByteStream + ?Sized), b: &mut (impl ByteStream + ?Sized)) -> io::Result<(u64, u64)> {
+    let (mut a, mut b) = (a, b);
+    tokio::io::copy_bidirectional_with_sizes(&mut a, &mut b, BUFFER, BUFFER).await
+}
+
+/// A stream from which some bytes were read too early, and are read again first.
+#[derive(Debug)]
+pub struct Prefixed<S> {
+    prefix: Bytes,
+    stream: S,
+}
+
+impl<S> Prefixed<S> {
+    /// Puts `prefix` before what `stream` reads next.
+    pub const fn new(prefix: Bytes, stream: S) -> Self {
+        Self { prefix, stream }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.prefix.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        let count = self.prefix.len().min(buf.remaining());
+        buf.put_slice(&self.prefix[..count]);
+        self.prefix.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_of_one_direction_leaves_the_other_open() {
+        let (mut client, mut near) = duplex(64);
+        let (mut far, mut engine) = duplex(64);
+        let joined = tokio::spawn(async move { join(&mut near, &mut far).await });
+        client.write_all(b"stdin").await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut input = String::new();
+        engine.read_to_string(&mut input).await.unwrap();
+        assert_eq!(input, "stdin");
+        engine.write_all(b"output after the input's end").await.unwrap();
+        drop(engine);
+        let mut output = String::new();
+        client.read_to_string(&mut output).await.unwrap();
+        assert_eq!(output, "output after the input's end");
+        assert_eq!(joined.await.unwrap().unwrap(), (5, 28));
+    }
+
+    #[tokio::test]
+    async fn a_prefix_is_read_before_the_stream() {
+        let (mut writer, reader) = duplex(64);
+        writer.write_all(b" world").await.unwrap();
+        drop(writer);
+        let mut text = String::new();
+        Prefixed::new(Bytes::from_static(b"hello"), reader).read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "hello world");
+    }
+}
