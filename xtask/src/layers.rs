@@ -1,0 +1,138 @@
+//! The layer check: which package may name which.
+//!
+//! The directions are those of ARCHITECTURE.md. A new edge is added here first, with its reason in the commit.
+
+use anyhow::{Result, bail};
+use cargo_metadata::{Dependency, DependencyKind, Package};
+
+use crate::workspace::Workspace;
+
+/// The packages of the workspace that each package may depend on. `overside-testkit` may be everybody's dev-dependency.
+const EDGES: &[(&str, &[&str])] = &[
+    // pure: they see the words, and not each other
+    ("overside-model", &[]),
+    ("overside-session", &["overside-model"]),
+    ("overside-docker-api", &["overside-model"]),
+    // adapters: they see the words and `io`, and not each other; `docker-api` is the proxy's pure half
+    ("overside-io", &["overside-model"]),
+    ("overside-proxy", &["overside-model", "overside-io", "overside-docker-api"]),
+    ("overside-tunnel", &["overside-model", "overside-io"]),
+    ("overside-config", &["overside-model", "overside-io"]),
+    ("overside-control", &["overside-model", "overside-io"]),
+    // runners
+    ("overside-runner", &["overside-model", "overside-io"]),
+    ("overside-runner-local", &["overside-model", "overside-io", "overside-runner"]),
+    // programs: the engine knows providers by their contract only; `cli` wires the concrete ones
+    (
+        "overside-engine",
+        &[
+            "overside-model",
+            "overside-session",
+            "overside-docker-api",
+            "overside-io",
+            "overside-proxy",
+            "overside-tunnel",
+            "overside-config",
+            "overside-control",
+            "overside-runner",
+        ],
+    ),
+    (
+        "overside-cli",
+        &[
+            "overside-model",
+            "overside-io",
+            "overside-config",
+            "overside-control",
+            "overside-engine",
+            "overside-runner",
+            "overside-runner-local",
+        ],
+    ),
+    ("overside-agent", &["overside-model", "overside-io"]),
+    ("overside-desktop", &["overside-model", "overside-config", "overside-control"]),
+    // development
+    ("overside-testkit", &["overside-model", "overside-io"]),
+    ("overside-e2e", &["overside-model", "overside-testkit"]),
+    ("overside-desktop-tests", &["overside-model", "overside-testkit", "overside-control"]),
+    ("xtask", &[]),
+];
+
+/// Foreign packages that only these may name: one place to change when the library changes.
+const RESERVED: &[(&str, &[&str])] = &[
+    ("russh", &["overside-tunnel", "overside-agent"]),
+    ("hyper", &["overside-proxy", "overside-control", "overside-engine"]),
+    ("hyper-util", &["overside-proxy", "overside-control", "overside-engine"]),
+    ("kube", &["overside-runner-kubernetes"]),
+    ("tauri", &["overside-desktop"]),
+    ("tauri-build", &["overside-desktop"]),
+];
+
+/// Packages that hold rules and touch nothing.
+const PURE: &[&str] = &["overside-model", "overside-session", "overside-docker-api"];
+
+/// What a pure package may use: nothing that opens, connects, waits, tells the time or throws dice.
+const PURE_MAY_USE: &[&str] =
+    &["bytes", "bytesize", "http", "humantime", "jiff", "serde", "serde_json", "sha2", "thiserror", "ts-rs"];
+
+/// Fails with every edge that the lists do not have.
+pub(crate) fn check(workspace: &Workspace) -> Result<()> {
+    let faults: Vec<String> = workspace.packages().into_iter().flat_map(faults_of).collect();
+    if !faults.is_empty() {
+        bail!("the layers of ARCHITECTURE.md are broken:\n  {}", faults.join("\n  "));
+    }
+    Ok(())
+}
+
+fn faults_of(package: &Package) -> Vec<String> {
+    let name = package.name.as_str();
+    let Some((_, allowed)) = EDGES.iter().find(|(known, _)| *known == name) else {
+        return vec![format!("{name} is in no layer; add it to xtask/src/layers.rs")];
+    };
+    package.dependencies.iter().filter_map(|dependency| fault(name, allowed, dependency)).collect()
+}
+
+fn fault(name: &str, allowed: &[&str], dependency: &Dependency) -> Option<String> {
+    let other = dependency.name.as_str();
+    let development = dependency.kind == DependencyKind::Development;
+    if EDGES.iter().any(|(known, _)| *known == other) {
+        let welcome = allowed.contains(&other) || (development && other == "overside-testkit");
+        return (!welcome).then(|| format!("{name} must not see {other}"));
+    }
+    if let Some((_, owners)) = RESERVED.iter().find(|(reserved, _)| *reserved == other)
+        && !owners.contains(&name)
+    {
+        return Some(format!("{name} must not name {other}: only {} may", owners.join(", ")));
+    }
+    if PURE.contains(&name) && !development && !PURE_MAY_USE.contains(&other) {
+        return Some(format!("{name} is pure and must not use {other}"));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_workspace_keeps_its_layers() {
+        check(&Workspace::find().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn every_allowed_edge_leads_to_a_package_that_has_a_layer() {
+        for other in EDGES.iter().flat_map(|(_, allowed)| allowed.iter()) {
+            assert!(EDGES.iter().any(|(name, _)| name == other), "{other}");
+        }
+    }
+
+    #[test]
+    fn no_two_packages_see_each_other() {
+        let sees = |a: &str, b: &str| EDGES.iter().any(|(name, allowed)| *name == a && allowed.contains(&b));
+        for (a, allowed) in EDGES {
+            for b in *allowed {
+                assert!(!sees(b, a), "{a} and {b}");
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Debian packages: which are missing, and installing them in one call without starting a service.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{command, steps::Steps};
+
+/// A package that is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Package {
+    /// Every supported release has it.
+    Always(&'static str),
+    /// Releases that do not have it have its content elsewhere.
+    WhereKnown(&'static str),
+}
+use Package::{Always, WhereKnown};
+
+/// What an environment on this machine is made of.
+pub(crate) const RUNNER: &[Package] = &[
+    Always("ca-certificates"),
+    Always("docker.io"),
+    WhereKnown("docker-cli"),
+    Always("git"),
+    Always("iproute2"),
+    Always("iptables"),
+    Always("pigz"),
+    Always("procps"),
+    Always("slirp4netns"),
+    Always("tini"),
+    Always("uidmap"),
+    Always("xz-utils"),
+];
+
+/// What compiling needs. Rust itself is there, or this would not run.
+pub(crate) const BUILD: &[Package] = &[Always("build-essential"), Always("pkg-config")];
+
+/// What compiling and opening the desktop app needs.
+pub(crate) const DESKTOP: &[Package] =
+    &[Always("libayatana-appindicator3-dev"), Always("librsvg2-dev"), Always("libwebkit2gtk-4.1-dev")];
+
+/// What the tests of the engine need.
+pub(crate) const ENGINE_TESTS: &[Package] =
+    &[Always("busybox-static"), Always("openssh-client"), Always("openssh-server"), Always("python3")];
+
+/// What the tests of the desktop app need.
+pub(crate) const DESKTOP_TESTS: &[Package] =
+    &[Always("dbus"), Always("dbus-user-session"), Always("webkit2gtk-driver"), Always("xauth"), Always("xvfb")];
+
+/// Services that some of these packages would start, now or at the next boot.
+const SERVICES: &[(&str, &[&str])] =
+    &[("docker.io", &["docker.service", "docker.socket"]), ("openssh-server", &["ssh.service", "ssh.socket"])];
+
+/// Installs what is missing, as one step. Asks for a password (through sudo) only then.
+pub(crate) fn ensure(steps: &mut Steps, sets: &[&[Package]]) -> Result<()> {
+    let wanted: Vec<Package> = sets.concat();
+    let missing = missing(&wanted)?;
+    if missing.is_empty() {
+        return steps.quiet("Debian packages: all there", || Ok(()));
+    }
+    steps.loud(&format!("Debian packages: {}", missing.join(" ")), || install(&missing))
+}
+
+/// The packages that are not installed, of those that the machine's package lists know.
+fn missing(wanted: &[Package]) -> Result<Vec<&'static str>> {
+    if !command::works("dpkg-query", &["--version"]) {
+        bail!("this machine has no dpkg; `cargo xtask` installs packages on Debian and Ubuntu only");
+    }
+    let output = Command::new("dpkg-query")
+        .args(["--show", "--showformat", "${binary:Package} ${db:Status-Status}\n"])
+        .output()
+        .context("cannot run dpkg-query")?;
+    let installed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let is_installed = |name: &str| {
+        installed
+            .lines()
+            .any(|line| line.strip_suffix(" installed").is_some_and(|package| package.split(':').next() == Some(name)))
+    };
+    Ok(wanted
+        .iter()
+        .filter_map(|package| match *package {
+            Always(name) => (!is_installed(name)).then_some(name),
+            WhereKnown(name) => (!is_installed(name) && is_known(name)).then_some(name),
+        })
+        .collect())
+}
+
+fn is_known(name: &str) -> bool {
+    Command::new("apt-cache")
+        .args(["show", "--no-all-versions", name])
+        .stdin(Stdio::null())
+        .output()
+        .is_ok_and(|output| output.status.success() && !output.stdout.is_empty())
+}
+
+fn install(names: &[&'static str]) -> Result<()> {
+    let newly_disabled: Vec<&str> = SERVICES
+        .iter()
+        .filter(|(package, _)| names.contains(package))
+        .flat_map(|(_, units)| units.iter().copied())
+        .collect();
+    command::stream(
+        as_root("sh")?
+            .args(["-euc", INSTALL, "install", &names.join(" "), &newly_disabled.join(" ")])
+            .stdin(Stdio::null()),
+    )
+    .with_context(|| format!("these packages are needed and could not be installed: {}", names.join(" ")))
+}
+
+/// `$1`: packages, `$2`: units that are not to start by themselves. Debian's way to forbid maintainer scripts to start
+/// services is a policy-rc.d that answers 101; one that the administrator put there stays as it is.
+const INSTALL: &str = r#"
+export DEBIAN_FRONTEND=noninteractive
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' > "$policy"
+    chmod 755 "$policy"
+fi
+apt-get --quiet --quiet update
+# A release that has docker's client in a package of its own is known only after the update.
+more=
+case " $1 " in *" docker.io "*) if apt-cache show docker-cli > /dev/null 2>&1; then more=docker-cli; fi ;; esac
+apt-get --quiet --yes --no-install-recommends --option Dpkg::Use-Pty=0 install $1 $more
+if [ -n "$2" ] && [ -d /run/systemd/system ]; then
+    for unit in $2; do systemctl disable --quiet "$unit" || true; done
+fi
+"#;
+
+/// A command that runs as root: itself where we are root, through sudo elsewhere.
+pub(crate) fn as_root(program: &str) -> Result<Command> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok(Command::new(program));
+    }
+    if !command::works("sudo", &["--version"]) {
+        bail!("packages must be installed, which needs root, and this machine has no sudo: run this as root once");
+    }
+    let mut command = Command::new("sudo");
+    command.arg(program);
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_that_every_debian_has_is_not_missing() {
+        assert_eq!(missing(&[Always("dpkg")]).unwrap(), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_package_that_no_list_knows_is_wanted_only_if_it_must_be_there() {
+        let wanted = [Always("overside-no-such-package"), WhereKnown("overside-no-such-package-either")];
+        assert_eq!(missing(&wanted).unwrap(), ["overside-no-such-package"]);
+    }
+}

@@ -1,0 +1,198 @@
+//! `cargo xtask run`: from a fresh clone to a container, and back to nothing on Ctrl-C.
+
+use std::{
+    env,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use nix::{
+    sys::signal::{SigSet, Signal, kill},
+    unistd::Pid,
+};
+
+use crate::{
+    artifacts::{self, Profile},
+    command, node, packages,
+    steps::Steps,
+    workspace::Workspace,
+};
+
+/// How long the daemon may take to delete its environment when it is told to end.
+const FAREWELL: Duration = Duration::from_secs(30);
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Optimise; takes longer to build
+    #[arg(long)]
+    release: bool,
+}
+
+/// Builds, runs until Ctrl-C, tears down.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let workspace = Workspace::find()?;
+    let profile = if options.release { Profile::Release } else { Profile::Dev };
+    let mut steps = Steps::new(5);
+    packages::ensure(&mut steps, &[packages::RUNNER, packages::BUILD, packages::DESKTOP, node::packages()])?;
+    steps.loud("UI", || artifacts::ui(&workspace))?;
+    let programs = steps.loud("overside and overside-agent", || artifacts::programs(&workspace, profile))?;
+    steps.loud("overside-desktop", || artifacts::desktop(&workspace, profile))?;
+
+    // From here on signals wait until we ask for them: a Ctrl-C must not leave a daemon behind. Children start with a
+    // clean mask.
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD] {
+        signals.add(signal);
+    }
+    signals.thread_block().context("cannot block signals")?;
+
+    let overside = programs.join("overside");
+    let mut running = steps.quiet("daemon", || Running::start(&overside))?;
+    if has_display() {
+        running.open_desktop(&programs.join("overside-desktop"))?;
+    } else {
+        println!("There is no display, so the desktop app stays closed; everything else works without it.");
+    }
+    greet(&workspace, &overside);
+    let why = running.wait(&signals)?;
+    println!("{why}: deleting the environment and ending the daemon …");
+    running.stop()?;
+    println!("Nothing is left running.");
+    Ok(())
+}
+
+fn has_display() -> bool {
+    ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
+
+/// The last three lines: what to type.
+fn greet(workspace: &Workspace, overside: &Path) {
+    let shown = overside.strip_prefix(&workspace.root).unwrap_or(overside).display();
+    println!();
+    println!("docker run --rm hello-world      in another terminal: starts a fresh engine and runs a container in it");
+    println!("{shown} status --watch      shows what happens meanwhile");
+    println!("Ctrl-C      here deletes the engine with everything in it and restores your Docker context");
+}
+
+/// What must be ended before we end.
+struct Running {
+    overside: PathBuf,
+    daemon: Child,
+    desktop: Option<Child>,
+}
+
+impl Running {
+    /// Starts the daemon and turns it on.
+    fn start(overside: &Path) -> Result<Self> {
+        let mut daemon = Command::new(overside);
+        // A group of its own: Ctrl-C in the terminal is for us, and we end the daemon in good order.
+        daemon.arg("daemon").stdin(Stdio::null()).process_group(0);
+        let daemon = daemon.spawn().with_context(|| format!("cannot start {}", overside.display()))?;
+        let mut running = Self { overside: overside.to_path_buf(), daemon, desktop: None };
+        running.turn_on().inspect_err(|_| {
+            // The reason it did not start matters more than whether it could be ended.
+            let _ = running.stop();
+        })?;
+        Ok(running)
+    }
+
+    /// `overside start` waits for the daemon's socket; a daemon that ends meanwhile has said why.
+    fn turn_on(&mut self) -> Result<()> {
+        let outcome = command::capture(Command::new(&self.overside).arg("start"));
+        if let Some(status) = self.daemon.try_wait()? {
+            bail!("the daemon ended with {status}; its reason stands above");
+        }
+        outcome.map(drop)
+    }
+
+    fn open_desktop(&mut self, program: &Path) -> Result<()> {
+        let mut desktop = Command::new(program);
+        desktop.stdin(Stdio::null()).process_group(0);
+        self.desktop = Some(desktop.spawn().with_context(|| format!("cannot start {}", program.display()))?);
+        Ok(())
+    }
+
+    /// Returns when a signal asks us to end, or the daemon has ended by itself.
+    fn wait(&mut self, signals: &SigSet) -> Result<String> {
+        loop {
+            match signals.wait().context("cannot wait for signals")? {
+                Signal::SIGCHLD => {
+                    if let Some(status) = self.daemon.try_wait()? {
+                        return Ok(format!("the daemon ended by itself ({status})"));
+                    }
+                    if let Some(desktop) = &mut self.desktop
+                        && desktop.try_wait()?.is_some()
+                    {
+                        self.desktop = None;
+                    }
+                }
+                _ => return Ok("interrupted".to_owned()),
+            }
+        }
+    }
+
+    /// Ends everything; an error says what could not be ended.
+    fn stop(&mut self) -> Result<()> {
+        if let Some(mut desktop) = self.desktop.take() {
+            end(&mut desktop, FAREWELL)?;
+        }
+        if self.daemon.try_wait()?.is_some() {
+            return Ok(());
+        }
+        // A daemon that cannot be reached any more is still ended by its signal; the lease ends its environment.
+        if let Err(error) = command::capture(Command::new(&self.overside).args(["stop", "-f"])) {
+            eprintln!("warning: {error:#}");
+        }
+        end(&mut self.daemon, FAREWELL)
+    }
+}
+
+/// SIGTERM, patience, SIGKILL.
+fn end(child: &mut Child, patience: Duration) -> Result<()> {
+    let pid = Pid::from_raw(i32::try_from(child.id()).context("a process id is out of range")?);
+    // ESRCH: it has ended meanwhile.
+    let _ = kill(pid, Signal::SIGTERM);
+    let deadline = Instant::now() + patience;
+    while child.try_wait()?.is_none() {
+        if Instant::now() > deadline {
+            child.kill()?;
+            child.wait()?;
+            bail!("process {pid} did not end within {} s and was killed", patience.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader};
+
+    use super::*;
+
+    #[test]
+    fn a_child_that_ends_on_sigterm_is_waited_for() {
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        end(&mut child, Duration::from_secs(10)).unwrap();
+        assert!(child.try_wait().unwrap().is_some());
+    }
+
+    #[test]
+    fn a_child_that_ignores_sigterm_is_killed_and_named() {
+        let mut child = Command::new("sh")
+            .args(["-c", "trap '' TERM; echo ready; exec sleep 600"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        let error = end(&mut child, Duration::from_millis(100)).unwrap_err().to_string();
+        assert!(error.contains("was killed"), "{error}");
+    }
+}
