@@ -2,6 +2,8 @@
 
 pub mod clock;
 pub mod local;
+mod paced;
 mod stream;
 
+pub use paced::{CREDIT, Paced};
 pub use stream::{BoxedStream, ByteStream, Prefixed, join};
