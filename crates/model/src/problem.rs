@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Why something failed, for programs: shells match on this, never on text. A code is added when a consumer needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ErrorCode {
@@ -53,6 +54,7 @@ pub enum ErrorCode {
 
 /// An error as a person meets it: what failed and where (`message`), and what to do next (`hint`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[error("{message}")]
 pub struct Problem {
     /// For programs.

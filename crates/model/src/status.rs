@@ -6,6 +6,7 @@ use crate::{EnvironmentId, Problem, SessionId};
 
 /// The state of the session as users see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Turned off.
@@ -41,6 +42,7 @@ impl State {
 
 /// The session that is under way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct SessionStatus {
     /// The session's identifier.
     pub id: SessionId,
@@ -55,6 +57,7 @@ pub struct SessionStatus {
 
 /// Something that keeps the session awake.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct AwakeReason {
     /// `call`, `stream`, `container`, `build` or `connection`.
     pub kind: String,
@@ -64,6 +67,7 @@ pub struct AwakeReason {
 
 /// A program whose calls do not count.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct IgnoredPoller {
     /// The program's name.
     pub program: String,
@@ -73,6 +77,7 @@ pub struct IgnoredPoller {
 
 /// Why a prompt is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "kebab-case")]
 pub enum PromptReason {
     /// Nothing has happened for a while.
@@ -83,6 +88,7 @@ pub enum PromptReason {
 
 /// A prompt that waits for its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct Prompt {
     /// Why it is shown.
     pub reason: PromptReason,
@@ -92,6 +98,7 @@ pub struct Prompt {
 
 /// How far a start has come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct Progress {
     /// The step under way, as a stable word: `agent`, `namespaces`, `network`, `engine`, `connect`.
     pub step: String,
@@ -101,6 +108,7 @@ pub struct Progress {
 
 /// Usage of the day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct Usage {
     /// Seconds used since local midnight.
     pub today_seconds: u64,
@@ -110,6 +118,7 @@ pub struct Usage {
 
 /// A published port on the laptop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct PortStatus {
     /// Address and port on the laptop.
     pub address: String,
@@ -119,6 +128,7 @@ pub struct PortStatus {
 
 /// A bind mount.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct MountStatus {
     /// The directory on the laptop.
     pub path: String,
@@ -126,6 +136,7 @@ pub struct MountStatus {
 
 /// Everything that `status --format json`, the window and the tray show.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct Status {
     /// The state.
     pub state: State,

@@ -1,0 +1,12 @@
+#!/bin/sh
+# Renders the SVG sources. Run it after changing one (Debian: librsvg2-bin); the PNGs are committed, so a build needs nothing.
+set -eu
+cd "$(dirname "$0")"
+for svg in tray/*.svg; do
+    for size in 16 22 24 32 48; do
+        rsvg-convert --width "$size" --height "$size" --output "${svg%.svg}-$size.png" "$svg"
+    done
+done
+for size in 32 128 512; do
+    rsvg-convert --width "$size" --height "$size" --output "overside-$size.png" overside.svg
+done

@@ -1,0 +1,169 @@
+//! The tray by StatusNotifierItem over D-Bus: no GTK, no web toolkit, a few megabytes.
+
+use std::{cell::Cell, time::Duration};
+
+use anyhow::{Context as _, Result};
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use ksni::{Handle, TrayMethods as _, menu::StandardItem};
+use overside_config::Home;
+use tokio::sync::{mpsc, watch};
+
+use super::{Panel, control, icon};
+use crate::{
+    connection::Connection,
+    menu::{Action, Item, View},
+};
+
+/// How often a session bus that is not there is looked for, at first and after a while.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+const LAST_LOOK: Duration = Duration::from_secs(60);
+
+pub(super) fn run(home: &Home, open_window: bool) -> Result<()> {
+    // One thread: there is nothing to do at once, and each thread costs memory.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let (click, clicks) = mpsc::unbounded_channel();
+        let (view, views) = watch::channel(None);
+        tokio::spawn(draw(views, click));
+        control(Connection::open(home), Views(view), clicks, open_window).await
+    })
+}
+
+/// The latest view, for whatever draws it once there is a bus.
+struct Views(watch::Sender<Option<View>>);
+
+impl Panel for Views {
+    async fn show(&mut self, view: View) {
+        self.0.send_replace(Some(view));
+    }
+}
+
+/// Draws the views, for as long as there are any. A tray host that is not there yet, or that restarts, gets the icon when it
+/// comes (ksni watches for it); a bus that is not there yet is looked for here.
+async fn draw(mut views: watch::Receiver<Option<View>>, click: mpsc::UnboundedSender<Action>) {
+    let mut looks =
+        ExponentialBuilder::default().with_min_delay(FIRST_LOOK).with_max_delay(LAST_LOOK).without_max_times().build();
+    let mut handle: Option<Handle<Drawn>> = None;
+    loop {
+        let view = views.borrow_and_update().clone();
+        if let Some(view) = view {
+            let drawn = match &handle {
+                Some(handle) => handle.update(|drawn| drawn.view = view.clone()).await.is_some(),
+                None => false,
+            };
+            if !drawn {
+                let tray = Drawn { view, click: click.clone(), host_was_missing: Cell::new(false) };
+                handle = match tray.assume_sni_available(true).spawn().await {
+                    Ok(handle) => Some(handle),
+                    Err(error) => {
+                        let wait = looks.next().unwrap_or(LAST_LOOK);
+                        if wait <= FIRST_LOOK {
+                            tracing::warn!(%error, "no tray icon: there is no session bus; waiting for one");
+                        }
+                        tokio::time::sleep(wait).await;
+                        continue;
+                    }
+                };
+            }
+        }
+        if views.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A view as ksni asks for it.
+struct Drawn {
+    view: View,
+    click: mpsc::UnboundedSender<Action>,
+    host_was_missing: Cell<bool>,
+}
+
+impl Drawn {
+    fn clicked(&self, action: Action) {
+        // Fails only while the program ends.
+        let _ = self.click.send(action);
+    }
+}
+
+impl ksni::Tray for Drawn {
+    fn id(&self) -> String {
+        "overside".to_owned()
+    }
+
+    fn title(&self) -> String {
+        self.view.title.clone()
+    }
+
+    fn tool_tip(&self) -> ksni::ToolTip {
+        ksni::ToolTip { title: self.view.title.clone(), description: self.view.detail.clone(), ..Default::default() }
+    }
+
+    fn icon_pixmap(&self) -> Vec<ksni::Icon> {
+        icon(self.view.icon)
+            .map(|pixmap| {
+                let side = i32::try_from(pixmap.size).unwrap_or_default();
+                ksni::Icon { width: side, height: side, data: argb(pixmap.rgba) }
+            })
+            .collect()
+    }
+
+    fn activate(&mut self, _x: i32, _y: i32) {
+        self.clicked(Action::OpenWindow);
+    }
+
+    fn menu(&self) -> Vec<ksni::MenuItem<Self>> {
+        let item = |item: &Item| match item {
+            Item::Separator => ksni::MenuItem::Separator,
+            Item::Text(label) => StandardItem { label: escaped(label), enabled: false, ..Default::default() }.into(),
+            Item::Choice { label, action } => {
+                let action = *action;
+                let activate = Box::new(move |drawn: &mut Self| drawn.clicked(action));
+                StandardItem { label: escaped(label), activate, ..Default::default() }.into()
+            }
+        };
+        self.view.menu.iter().map(item).collect()
+    }
+
+    fn watcher_online(&self) {
+        if self.host_was_missing.take() {
+            tracing::info!("a tray host is there");
+        }
+    }
+
+    fn watcher_offline(&self, _reason: ksni::OfflineReason) -> bool {
+        self.host_was_missing.set(true);
+        tracing::info!("there is no tray host: the icon appears as soon as there is one");
+        true
+    }
+}
+
+/// The order that StatusNotifierItem wants: alpha, red, green, blue.
+fn argb(rgba: &[u8]) -> Vec<u8> {
+    let mut pixels = rgba.to_vec();
+    for pixel in pixels.chunks_exact_mut(4) {
+        pixel.rotate_right(1);
+    }
+    pixels
+}
+
+/// In a menu of D-Bus's an underscore marks an access key; two are one.
+fn escaped(label: &str) -> String {
+    label.replace('_', "__")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pixel_keeps_its_colours() {
+        assert_eq!(argb(&[1, 2, 3, 4, 5, 6, 7, 8]), [4, 1, 2, 3, 8, 5, 6, 7]);
+    }
+
+    #[test]
+    fn an_underscore_in_an_error_is_shown() {
+        assert_eq!(escaped("/run/my_home"), "/run/my__home");
+    }
+}

@@ -1,0 +1,114 @@
+import { problemOf, type Backend, type Link, type Settings } from './backend/backend';
+import type { Problem } from './generated/model';
+
+/** What the page shows: the link to the daemon, the settings, and a clock that goes only while something counts. */
+export class Overside {
+  link = $state<Link>({ kind: 'connecting' });
+  settings = $state<Settings>({});
+  /** The wall clock in milliseconds. */
+  now = $state(Date.now());
+  /** What went wrong with turning on or off, beside the switch. */
+  switchProblem = $state<Problem | null>(null);
+  /** A switch or a start of the daemon is under way. */
+  busy = $state(false);
+  daemonProblem = $state<Problem | null>(null);
+
+  /** When the status that `link` holds arrived. */
+  private arrived = $state(Date.now());
+
+  readonly status = $derived(this.link.kind === 'here' ? this.link.status : null);
+  /** The state's name in the message files and of its icon. */
+  readonly face = $derived(this.link.kind === 'here' ? this.link.status.state : this.link.kind);
+  /** On, as far as the user is concerned: a session that ends because it was turned off counts as off. */
+  readonly on = $derived(
+    this.status !== null &&
+      this.status.state !== 'stopped' &&
+      !(this.status.state === 'stopping' && this.settings.enabled?.value === false),
+  );
+  private readonly counts = $derived(this.status?.session !== null && this.status !== null);
+
+  constructor(readonly backend: Backend) {}
+
+  /** Follows the daemon. To be called while a component is set up, whose end stops the clock. */
+  start(): void {
+    $effect(() => {
+      if (!this.counts) return;
+      const timer = setInterval(() => {
+        if (!document.hidden) this.now = Date.now();
+      }, 1000);
+      return () => clearInterval(timer);
+    });
+    $effect(() => {
+      // Another program may have changed a setting meanwhile, and settings come with no event of their own.
+      const refresh = () => {
+        this.now = Date.now();
+        void this.readSettings();
+      };
+      window.addEventListener('focus', refresh);
+      return () => window.removeEventListener('focus', refresh);
+    });
+    void this.backend.follow((link) => {
+      const changed = link.kind !== this.link.kind || this.face !== (link.kind === 'here' ? link.status.state : link.kind);
+      this.link = link;
+      this.arrived = this.now = Date.now();
+      if (link.kind === 'here') this.daemonProblem = null;
+      if (changed) {
+        this.switchProblem = null;
+        if (link.kind === 'here') void this.readSettings();
+      }
+    });
+  }
+
+  /** What is left of a countdown that the status gave in seconds. */
+  left(seconds: number): number {
+    return Math.max(0, seconds - Math.floor((this.now - this.arrived) / 1000));
+  }
+
+  /** Seconds since a moment. */
+  since(moment: string): number {
+    return Math.max(0, (this.now - Date.parse(moment)) / 1000);
+  }
+
+  async turn(on: boolean, force = false): Promise<void> {
+    this.switchProblem = await this.attempt(() => (on ? this.backend.enable() : this.backend.disable(force)));
+  }
+
+  async retry(): Promise<void> {
+    this.switchProblem = await this.attempt(() => this.backend.retry());
+  }
+
+  async startDaemon(): Promise<void> {
+    this.daemonProblem = await this.attempt(() => this.backend.startDaemon());
+  }
+
+  /** Changes a setting; returns the refusal, for the field that asked. */
+  async set(name: string, value: unknown): Promise<Problem | null> {
+    try {
+      await this.backend.setSetting(name, value);
+    } catch (error) {
+      return problemOf(error);
+    }
+    await this.readSettings();
+    return null;
+  }
+
+  private async readSettings(): Promise<void> {
+    try {
+      this.settings = await this.backend.settings();
+    } catch {
+      // The daemon went away: `follow` says so.
+    }
+  }
+
+  private async attempt(action: () => Promise<void>): Promise<Problem | null> {
+    this.busy = true;
+    try {
+      await action();
+      return null;
+    } catch (error) {
+      return problemOf(error);
+    } finally {
+      this.busy = false;
+    }
+  }
+}
