@@ -25,6 +25,10 @@ pub const SUBSYSTEM: &str = "overside";
 /// The path by which a `direct-streamlocal` channel asks for the engine. `/var/run/docker.sock` means the same.
 pub const ENGINE_SOCKET: &str = "/run/docker.sock";
 
+/// Put before a path in a `direct-streamlocal` request, it asks for a paced stream (`overside_io::Paced`) over the channel:
+/// flow control per stream, which OpenSSH's client neither has nor needs.
+pub const STREAM_PREFIX: &str = "paced:";
+
 /// Longest line of JSON that either side accepts, in bytes. More than any honest message needs.
 pub const MAX_LINE: usize = 64 * 1024;
 

@@ -1,0 +1,94 @@
+//! Answers that Overside gives itself, in the engine's own words.
+
+use serde_json::{Value, json};
+
+use crate::{IdleAnswer, Route, route::Class};
+
+/// A whole response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalAnswer {
+    /// HTTP status.
+    pub status: u16,
+    /// Headers besides the content's type and length.
+    pub headers: Vec<(String, String)>,
+    /// The content's type.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// The engine's form of an error: `{"message": …}`.
+pub fn error_body(message: &str) -> Vec<u8> {
+    let mut body = json!({ "message": message }).to_string().into_bytes();
+    body.push(b'\n');
+    body
+}
+
+/// The answer to a passive call while there is no engine, or None where only an engine knows it.
+///
+/// `facts` is what the last engine told while it was fresh: an object with `ping` (its headers), `version` and `info`.
+pub fn answer_without_engine(route: &Route<'_>, facts: &Value) -> Option<LocalAnswer> {
+    let Class::Passive(answer) = route.class else { return None };
+    let headers = headers(facts)?;
+    let name = route.name.unwrap_or_default();
+    let (status, body) = match answer {
+        IdleAnswer::Ping => {
+            return Some(LocalAnswer { status: 200, headers, content_type: "text/plain; charset=utf-8", body: b"OK".into() });
+        }
+        IdleAnswer::Version => (200, facts.get("version").filter(|value| value.is_object())?.to_string()),
+        IdleAnswer::Info => (200, facts.get("info").filter(|value| value.is_object())?.to_string()),
+        IdleAnswer::EmptyArray => (200, "[]".to_owned()),
+        IdleAnswer::NoVolumes => (200, r#"{"Volumes":[],"Warnings":null}"#.to_owned()),
+        IdleAnswer::NoContainer => (404, json!({ "message": format!("No such container: {name}") }).to_string()),
+        IdleAnswer::NoImage => (404, json!({ "message": format!("No such image: {}", tagged(name)) }).to_string()),
+        IdleAnswer::NoVolume => (404, json!({ "message": format!("get {name}: no such volume") }).to_string()),
+    };
+    Some(LocalAnswer { status, headers, content_type: "application/json", body: format!("{body}\n").into() })
+}
+
+/// The headers by which clients recognise the engine's API version. Without them a client would fall back to an old API for
+/// the rest of its command, so that without them nothing is answered locally.
+fn headers(facts: &Value) -> Option<Vec<(String, String)>> {
+    let ping = facts.get("ping")?.as_object()?;
+    let headers: Vec<_> =
+        ping.iter().filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect();
+    headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("api-version")).then_some(headers)
+}
+
+/// An image's name as the engine repeats it: with the tag that it assumed.
+fn tagged(name: &str) -> String {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    if last.contains(':') || last.contains('@') { name.to_owned() } else { format!("{name}:latest") }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+
+    fn facts() -> Value {
+        json!({ "ping": { "Api-Version": "1.41", "Ostype": "linux" }, "version": { "Version": "20.10" } })
+    }
+
+    #[test]
+    fn passive_calls_are_answered_as_a_fresh_engine_would() {
+        let text = |method, path| {
+            let answer = answer_without_engine(&Route::find(&method, path), &facts())?;
+            Some((answer.status, String::from_utf8(answer.body).unwrap()))
+        };
+        assert_eq!(text(Method::GET, "/_ping"), Some((200, "OK".to_owned())));
+        assert_eq!(text(Method::GET, "/v1.41/version"), Some((200, "{\"Version\":\"20.10\"}\n".to_owned())));
+        assert_eq!(text(Method::GET, "/v1.41/containers/json"), Some((200, "[]\n".to_owned())));
+        let missing = "{\"message\":\"No such image: busybox:latest\"}\n".to_owned();
+        assert_eq!(text(Method::GET, "/images/busybox/json"), Some((404, missing)));
+    }
+
+    #[test]
+    fn what_was_never_seen_is_not_made_up() {
+        assert_eq!(answer_without_engine(&Route::find(&Method::GET, "/info"), &facts()), None);
+        assert_eq!(answer_without_engine(&Route::find(&Method::GET, "/_ping"), &json!({})), None);
+        assert_eq!(answer_without_engine(&Route::find(&Method::GET, "/containers/json"), &json!({})), None);
+        assert_eq!(answer_without_engine(&Route::find(&Method::POST, "/containers/create"), &facts()), None);
+    }
+}

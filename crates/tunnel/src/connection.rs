@@ -1,0 +1,246 @@
+//! One SSH connection to an agent.
+
+use std::{
+    borrow::Cow,
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use overside_io::{BoxedStream, Paced};
+use overside_model::{
+    ErrorCode, Problem,
+    agent::{ENGINE_SOCKET, Operation, STREAM_PREFIX},
+};
+use russh::{
+    Disconnect, Preferred, cipher,
+    client::{self, Handle},
+    compression, kex,
+    keys::{Algorithm, HashAlg, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate},
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Credentials,
+    credentials::parse_host_key,
+    operations::{Operations, PeerNews},
+};
+
+/// A name for the login; the agent knows one key, whatever the name.
+const USER: &str = "overside";
+/// Silence after which the peer is asked whether it is there; three unanswered questions end the connection. Middleboxes
+/// drop connections that are silent for longer (the Docker client's own keepalive has the same 30 s at most).
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// Bytes under way on one channel that the peer need not wait for: larger than the credit of the paced stream inside it.
+const WINDOW: u32 = 32 << 20;
+/// Largest SSH packet, as large as the protocol's implementations take.
+const PACKET: u32 = 65_000;
+/// Channels kept open ahead: as many calls as tools make at once without paying a round trip for opening.
+const WARM: usize = 4;
+/// Longest time for key exchange and login on a stream that is already connected.
+const LOGIN: Duration = Duration::from_secs(30);
+
+/// Why the tunnel failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum TunnelError {
+    /// The agent has another host key than the pinned one: somebody else answers.
+    #[error("the agent's host key is {received}, and {pinned} was pinned when the environment was made")]
+    HostKeyMismatch {
+        /// Fingerprint of the key that was presented.
+        received: String,
+        /// Fingerprint of the pinned key.
+        pinned: String,
+    },
+    /// The agent does not accept the session's key.
+    #[error("the agent refused the session's key")]
+    LoginRefused,
+    /// The agent could not carry out an operation.
+    #[error(transparent)]
+    Operation(Problem),
+    /// The connection broke or the peer broke the protocol.
+    #[error("the tunnel broke: {0}")]
+    Broken(String),
+}
+
+impl From<russh::Error> for TunnelError {
+    fn from(error: russh::Error) -> Self {
+        Self::Broken(error.to_string())
+    }
+}
+
+impl From<TunnelError> for Problem {
+    fn from(error: TunnelError) -> Self {
+        let message = error.to_string();
+        match error {
+            TunnelError::HostKeyMismatch { .. } => {
+                Self::new(ErrorCode::HostKeyMismatch, message, "Do not use this environment: `overside stop`, then ask who answers there.")
+            }
+            TunnelError::LoginRefused => {
+                Self::new(ErrorCode::LoginRefused, message, "`overside stop` and start again, for a new environment with a new key.")
+            }
+            TunnelError::Operation(problem) => problem,
+            TunnelError::Broken(_) => Self::new(ErrorCode::TunnelLost, message, "Overside reconnects by itself; try again."),
+        }
+    }
+}
+
+/// An SSH connection to an agent, logged in. Cheap to clone; ends with its last clone or [`Self::close`].
+#[derive(Clone)]
+pub struct Connection {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    handle: Handle<Handler>,
+    operations: Operations,
+    warm: Mutex<VecDeque<Paced>>,
+    ended: CancellationToken,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("ended", &self.inner.ended.is_cancelled()).finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// Speaks SSH over `stream`: checks the host key against `host_key` (one line, OpenSSH's format), logs in, opens the
+    /// agent's subsystem and the first channels ahead.
+    ///
+    /// # Errors
+    /// [`TunnelError`].
+    pub async fn establish(stream: BoxedStream, credentials: &Credentials, host_key: &str) -> Result<Self, TunnelError> {
+        let pinned = parse_host_key(host_key).map_err(|error| TunnelError::Broken(error.to_string()))?;
+        match tokio::time::timeout(LOGIN, Self::log_in(stream, credentials, pinned)).await {
+            Ok(result) => result,
+            Err(_) => Err(TunnelError::Broken(format!("no login within {} s", LOGIN.as_secs()))),
+        }
+    }
+
+    async fn log_in(stream: BoxedStream, credentials: &Credentials, pinned: PublicKey) -> Result<Self, TunnelError> {
+        let ended = CancellationToken::new();
+        let handler = Handler { pinned, _ended: ended.clone().drop_guard() };
+        let mut handle = client::connect_stream(Arc::new(config()), stream, handler).await?;
+        let key = PrivateKeyWithHashAlg::new(credentials.key(), None);
+        if !handle.authenticate_publickey(USER, key).await?.success() {
+            return Err(TunnelError::LoginRefused);
+        }
+        let operations = Operations::open(&handle).await?;
+        let inner = Inner { handle, operations, warm: Mutex::default(), ended };
+        let connection = Self { inner: Arc::new(inner) };
+        connection.refill();
+        Ok(connection)
+    }
+
+    /// A stream to the environment's engine: one that was opened ahead where there is one.
+    ///
+    /// # Errors
+    /// [`TunnelError`].
+    pub async fn open_engine(&self) -> Result<Paced, TunnelError> {
+        let warm = self.lock_warm().pop_front();
+        self.refill();
+        match warm {
+            Some(stream) => Ok(stream),
+            None => self.open_channel().await,
+        }
+    }
+
+    /// Has the agent carry out an operation, and waits until it has.
+    ///
+    /// # Errors
+    /// [`TunnelError::Operation`] with the agent's reason; others when the connection broke.
+    pub async fn operate(&self, operation: Operation) -> Result<(), TunnelError> {
+        self.inner.operations.request(operation).await
+    }
+
+    /// What the agent tells by itself.
+    pub fn news(&self) -> watch::Receiver<Option<PeerNews>> {
+        self.inner.operations.news()
+    }
+
+    /// Waits until the connection has ended, for whatever reason.
+    pub async fn ended(&self) {
+        self.inner.ended.cancelled().await;
+    }
+
+    /// Whether it has ended.
+    pub fn is_ended(&self) -> bool {
+        self.inner.ended.is_cancelled()
+    }
+
+    /// Ends the connection; every stream in it is reset.
+    pub async fn close(&self) {
+        // The peer may be gone already, which is as good.
+        let _ = self.inner.handle.disconnect(Disconnect::ByApplication, "", "").await;
+    }
+
+    async fn open_channel(&self) -> Result<Paced, TunnelError> {
+        let path = format!("{STREAM_PREFIX}{ENGINE_SOCKET}");
+        let channel = self.inner.handle.channel_open_direct_streamlocal(path).await?;
+        Ok(Paced::new(channel.into_stream()))
+    }
+
+    /// Opens a channel ahead in the background unless there are enough.
+    fn refill(&self) {
+        let missing = WARM.saturating_sub(self.lock_warm().len());
+        for _ in 0..missing {
+            let connection = self.clone();
+            tokio::spawn(async move {
+                let Ok(stream) = connection.open_channel().await else { return };
+                let mut warm = connection.lock_warm();
+                if warm.len() < WARM {
+                    warm.push_back(stream);
+                }
+            });
+        }
+    }
+
+    fn lock_warm(&self) -> std::sync::MutexGuard<'_, VecDeque<Paced>> {
+        self.inner.warm.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Turns russh's callbacks into facts; the connection's end is the handler's.
+pub(crate) struct Handler {
+    pinned: PublicKey,
+    _ended: tokio_util::sync::DropGuard,
+}
+
+impl client::Handler for Handler {
+    type Error = TunnelError;
+
+    async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, TunnelError> {
+        let received = match key {
+            PublicKeyOrCertificate::PublicKey { key, .. } if key.key_data() == self.pinned.key_data() => return Ok(true),
+            PublicKeyOrCertificate::PublicKey { key, .. } => key.fingerprint(HashAlg::Sha256).to_string(),
+            PublicKeyOrCertificate::Certificate(_) => "a certificate".to_owned(),
+        };
+        let pinned = self.pinned.fingerprint(HashAlg::Sha256).to_string();
+        Err(TunnelError::HostKeyMismatch { received, pinned })
+    }
+}
+
+fn config() -> client::Config {
+    client::Config {
+        window_size: WINDOW,
+        maximum_packet_size: PACKET,
+        keepalive_interval: Some(KEEPALIVE),
+        keepalive_max: 3,
+        inactivity_timeout: None,
+        nodelay: true,
+        preferred: Preferred {
+            kex: Cow::Borrowed(&[
+                kex::MLKEM768X25519_SHA256,
+                kex::CURVE25519,
+                kex::EXTENSION_SUPPORT_AS_CLIENT,
+                kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT,
+            ]),
+            key: Cow::Borrowed(&[Algorithm::Ed25519]),
+            cipher: Cow::Borrowed(&[cipher::AES_256_GCM, cipher::CHACHA20_POLY1305]),
+            compression: Cow::Borrowed(&[compression::NONE]),
+            ..Preferred::DEFAULT
+        },
+        ..client::Config::default()
+    }
+}
