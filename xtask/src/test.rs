@@ -49,8 +49,8 @@ pub(crate) struct Options {
 /// Packages whose integration tests start real engines; their unit tests do not.
 const ENGINE_PACKAGES: &[&str] = &["overside-agent", "overside-runner-local"];
 
-/// The package of real clients and real engines.
-const E2E: &str = "overside-e2e";
+/// Real clients and real engines, and the kit that starts them.
+const E2E: &[&str] = &["overside-e2e", "overside-testkit"];
 
 /// The package that the other parts leave out, since it compiles Tauri.
 const DESKTOP: &str = "overside-desktop";
@@ -167,7 +167,7 @@ impl<'a> Session<'a> {
         let (engines, light): (Vec<&str>, Vec<&str>) = default
             .iter()
             .map(|package| package.name.as_str())
-            .filter(|name| *name != E2E)
+            .filter(|name| !E2E.contains(name))
             .partition(|name| ENGINE_PACKAGES.contains(name));
         self.tests("unit tests", &light, &[], &[]);
         self.tests("unit tests of agent and runner", &engines, &["--lib", "--bins"], &[]);
@@ -214,7 +214,7 @@ impl<'a> Session<'a> {
             Ok((programs, modern)) => {
                 let mut variables = vec![("OVERSIDE_BIN_DIR", programs)];
                 variables.extend(modern.map(|modern| ("OVERSIDE_TEST_MODERN_DOCKER", modern)));
-                self.tests("docker clients through the whole chain", &[E2E], &[], &variables);
+                self.tests("docker clients through the whole chain", E2E, &[], &variables);
             }
             Err(error) => self.fault("programs", &error),
         }
@@ -268,7 +268,7 @@ impl<'a> Session<'a> {
             command.args(["--package", package]);
         });
         command.args(selection).args(self.filter);
-        if !self.nextest && packages.iter().any(|name| *name == E2E || ENGINE_PACKAGES.contains(name)) {
+        if !self.nextest && packages.iter().any(|name| E2E.contains(name) || ENGINE_PACKAGES.contains(name)) {
             // nextest.toml limits how many engines start at once; here it takes the plain way.
             command.args(["--", "--test-threads", "2"]);
         }
