@@ -1,0 +1,130 @@
+//! One request to the engine and its answer back.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
+use http_body_util::{BodyExt, Either, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use overside_docker_api::{BodyCheck, Refusal, check_container_create, check_service_spec, check_volume_create};
+use overside_io::BoxedStream;
+use overside_model::{ErrorCode, Problem};
+
+use crate::gate::Dial;
+
+/// Longest body of a request that has to be looked at, in bytes. The engine itself takes at most 4 MiB of a container's
+/// configuration in its newer versions.
+const MAX_CHECKED_BODY: usize = 8 << 20;
+/// Longest head of a response, in bytes.
+const MAX_HEAD: usize = 1 << 20;
+
+/// Headers that belong to one connection and not to the message (RFC 9110, 7.6.1). `Upgrade` and its `Connection` are put
+/// back where the request asks for an upgrade.
+const HOP_BY_HOP: [header::HeaderName; 6] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::TE,
+    header::UPGRADE,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+];
+
+/// Sends the request on a new stream and returns the head of the answer. `upgrade` is the protocol that the request wants to
+/// change to.
+pub(crate) async fn send(
+    engine: &dyn Dial,
+    request: Request<Incoming>,
+    upgrade: Option<HeaderValue>,
+    check: Option<BodyCheck>,
+) -> Result<Response<Incoming>, Problem> {
+    let (mut head, body) = request.into_parts();
+    strip_hop_by_hop(&mut head.headers);
+    // The local server has answered it already.
+    head.headers.remove(header::EXPECT);
+    if let Some(protocol) = upgrade {
+        head.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        head.headers.insert(header::UPGRADE, protocol);
+    }
+    head.headers.entry(header::HOST).or_insert(HeaderValue::from_static("docker"));
+    if head.method == http::Method::PUT && head.uri.path().ends_with("/archive") {
+        // Without a type the engine answers 200 and unpacks nothing (linuxserver/docker-socket-proxy#51).
+        head.headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/x-tar"));
+    }
+    head.version = Version::HTTP_11;
+    let body = match check {
+        None => Either::Left(body),
+        Some(check) => Either::Right(Full::new(checked(body, check).await?)),
+    };
+    let stream = engine.open().await?;
+    let mut sender = handshake(stream).await?;
+    sender.send_request(Request::from_parts(head, body)).await.map_err(|error| broken(&error))
+}
+
+async fn handshake<B>(stream: BoxedStream) -> Result<hyper::client::conn::http1::SendRequest<B>, Problem>
+where
+    B: hyper::body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (sender, connection) = hyper::client::conn::http1::Builder::new()
+        .preserve_header_case(true)
+        .max_buf_size(MAX_HEAD)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| broken(&error))?;
+    // Ends with the answer, or when the sender and the answer are dropped: the client's going away reaches the engine.
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "a connection to the engine ended");
+        }
+    });
+    Ok(sender)
+}
+
+/// Reads the whole body and refuses what must not be forwarded.
+async fn checked(body: Incoming, check: BodyCheck) -> Result<Bytes, Problem> {
+    let bytes = Limited::new(body, MAX_CHECKED_BODY)
+        .collect()
+        .await
+        .map_err(|error| Problem::new(ErrorCode::RequestRefused, format!("cannot read the request's body: {error}"), ""))?
+        .to_bytes();
+    let result = match check {
+        BodyCheck::ContainerCreate => check_container_create(&bytes),
+        BodyCheck::VolumeCreate => check_volume_create(&bytes),
+        BodyCheck::ServiceSpec => check_service_spec(&bytes),
+    };
+    match result {
+        // The engine words its own refusals of malformed bodies.
+        Ok(()) | Err(Refusal::NotAnObject) if bytes.is_empty() => Ok(bytes),
+        Ok(()) => Ok(bytes),
+        Err(refusal) => Err(Problem::new(ErrorCode::RequestRefused, refusal.to_string(), refusal.hint())),
+    }
+}
+
+/// Prepares the head of an answer that is not an upgrade.
+pub(crate) fn clean_answer(headers: &mut HeaderMap, status: StatusCode) {
+    strip_hop_by_hop(headers);
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+}
+
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<_> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse::<header::HeaderName>().ok())
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+    headers.remove("keep-alive");
+}
+
+fn broken(error: &hyper::Error) -> Problem {
+    Problem::new(
+        ErrorCode::TunnelLost,
+        format!("the connection to the environment's engine broke: {error}"),
+        "See `overside status`; the next command reconnects or gets a new environment.",
+    )
+}

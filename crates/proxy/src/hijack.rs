@@ -1,0 +1,113 @@
+//! Connections that are taken over: after the head of the answer both sides are raw streams.
+
+use std::io;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Response, header};
+use hyper::{body::Incoming, ext::ReasonPhrase, upgrade::Upgraded};
+use hyper_util::rt::TokioIo;
+use overside_io::{ByteStream, Prefixed, join};
+use tokio::io::AsyncWriteExt;
+
+use crate::gate::Held;
+
+/// The protocol that the engine is asked for where an old client takes the connection over without asking: it reads a plain
+/// 200 and then the raw stream.
+pub(crate) const TCP: HeaderValue = HeaderValue::from_static("tcp");
+
+/// A connection that the engine has given up to a raw stream, and what the client is told first.
+pub(crate) struct TakeOver {
+    pub(crate) head: Bytes,
+    pub(crate) engine: Upgraded,
+    pub(crate) held: Held,
+}
+
+impl TakeOver {
+    /// Takes over from the engine's 101. A client that asked for the upgrade gets that head as it is; an old one gets 200.
+    pub(crate) async fn from_answer(answer: Response<Incoming>, asked: bool, held: Held) -> hyper::Result<Self> {
+        let reason = answer.extensions().get::<ReasonPhrase>().map_or(&b"Switching Protocols"[..], ReasonPhrase::as_bytes);
+        let status = if asked { (101, reason) } else { (200, &b"OK"[..]) };
+        let head = render(status, answer.headers(), asked);
+        let engine = hyper::upgrade::on(answer).await?;
+        Ok(Self { head, engine, held })
+    }
+
+    /// Joins the client's stream with the engine's. `read_ahead` is what was already read of the client's stream.
+    pub(crate) async fn run(self, client: impl ByteStream, read_ahead: Bytes) -> io::Result<()> {
+        let mut client = Prefixed::new(read_ahead, client);
+        client.write_all(&self.head).await?;
+        client.flush().await?;
+        let mut engine = TokioIo::new(self.engine);
+        join(&mut client, &mut engine).await?;
+        drop(self.held);
+        Ok(())
+    }
+}
+
+/// The head of an answer, byte for byte: never a length or a transfer coding, which make some clients refuse to take the
+/// connection over (testcontainers/Docker.DotNet#34).
+fn render((status, reason): (u16, &[u8]), headers: &HeaderMap, upgrade: bool) -> Bytes {
+    let mut head = BytesMut::with_capacity(512);
+    head.put_slice(format!("HTTP/1.1 {status} ").as_bytes());
+    head.put_slice(reason);
+    head.put_slice(b"\r\n");
+    for (name, value) in headers {
+        let belongs = if *name == header::CONNECTION || *name == header::UPGRADE {
+            upgrade
+        } else {
+            *name != header::CONTENT_LENGTH && *name != header::TRANSFER_ENCODING
+        };
+        if belongs {
+            put_header(&mut head, name.as_str(), value);
+        }
+    }
+    head.put_slice(b"\r\n");
+    head.freeze()
+}
+
+/// Writes a header with its name as Go writes it: some clients compare `Content-Type` by case.
+fn put_header(head: &mut BytesMut, name: &str, value: &HeaderValue) {
+    let mut upper = true;
+    for byte in name.bytes() {
+        head.put_u8(if upper { byte.to_ascii_uppercase() } else { byte });
+        upper = byte == b'-';
+    }
+    head.put_slice(b": ");
+    head.put_slice(value.as_bytes());
+    head.put_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers() -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("content-type", "application/vnd.docker.raw-stream"),
+            ("connection", "Upgrade"),
+            ("upgrade", "tcp"),
+            ("content-length", "0"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn an_upgrade_keeps_its_headers_and_never_has_a_length() {
+        let head = render((101, b"UPGRADED"), &headers(), true);
+        let text = std::str::from_utf8(&head).unwrap();
+        assert_eq!(
+            text,
+            "HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn a_client_that_did_not_ask_gets_200_without_a_word_of_an_upgrade() {
+        let head = render((200, b"OK"), &headers(), false);
+        let text = std::str::from_utf8(&head).unwrap();
+        assert_eq!(text, "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\n");
+    }
+}

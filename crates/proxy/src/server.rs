@@ -1,0 +1,155 @@
+//! The server on the Docker socket.
+
+use std::{
+    convert::Infallible,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use hyper::{
+    body::Incoming,
+    server::conn::http1::{Builder, Parts},
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use overside_docker_api::{Class, Route};
+use overside_io::{ByteStream, local::Listener};
+use overside_model::Problem;
+use tokio::sync::oneshot;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    body::{Body, Counted, failure, local},
+    forward,
+    gate::{Admission, Call, Gate},
+    hijack::{TCP, TakeOver},
+};
+
+/// Longest head of a request, in bytes: the engine's own limit. `X-Registry-Config` holds the credentials of all registries.
+const MAX_HEAD: usize = 1 << 20;
+/// Most headers of a request.
+const MAX_HEADERS: usize = 512;
+
+/// Serves the Docker API until `shutdown` is cancelled; connections that are open then are closed, and it returns when none
+/// is left.
+pub async fn serve(listener: Listener, gate: Arc<dyn Gate>, shutdown: CancellationToken) {
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok(stream) => {
+                let (gate, shutdown) = (gate.clone(), shutdown.clone());
+                connections.spawn(async move {
+                    tokio::select! {
+                        () = shutdown.cancelled() => {}
+                        result = serve_connection(stream, gate) => {
+                            if let Err(error) = result {
+                                tracing::debug!(%error, "a client's connection ended");
+                            }
+                        }
+                    }
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors: connections that end make room.
+                tracing::warn!(%error, "cannot accept a connection on the Docker socket");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+type TakeOverSlot = Arc<Mutex<Option<oneshot::Sender<TakeOver>>>>;
+
+/// Serves one client until it goes away. hyper parses requests; where one takes the connection over, the socket and what
+/// hyper had read ahead are taken out of hyper's hands and joined with the engine's stream.
+async fn serve_connection(stream: impl ByteStream + 'static, gate: Arc<dyn Gate>) -> io::Result<()> {
+    let (sender, mut taken_over) = oneshot::channel();
+    let slot: TakeOverSlot = Arc::new(Mutex::new(Some(sender)));
+    let service = service_fn(move |request| {
+        let (gate, slot) = (gate.clone(), slot.clone());
+        Box::pin(async move { Ok::<_, Infallible>(handle(request, &*gate, &slot).await) })
+    });
+    let mut connection = Builder::new()
+        .preserve_header_case(true)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
+        .serve_connection(TokioIo::new(stream), service);
+    let take_over = tokio::select! {
+        biased;
+        Ok(take_over) = &mut taken_over => take_over,
+        result = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)) => {
+            return match result {
+                // Everything was answered; close the client's stream in order.
+                Ok(()) => connection.await.map_err(io::Error::other),
+                Err(error) => Err(io::Error::other(error)),
+            };
+        }
+    };
+    let Parts { io, read_buf, .. } = connection.into_parts();
+    take_over.run(io.into_inner(), read_buf).await
+}
+
+async fn handle(request: Request<Incoming>, gate: &dyn Gate, slot: &TakeOverSlot) -> Response<Body> {
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let route = Route::find(&method, &path);
+    tracing::debug!(%method, path, class = ?route.class, "call");
+    let admission = match gate.admit(Call { method: &method, path: &path, route }).await {
+        Ok(admission) => admission,
+        Err(problem) => return failure(&problem),
+    };
+    let (engine, held) = match admission {
+        Admission::Answer(answer) => return local(answer),
+        Admission::Forward { engine, held } => (engine, held),
+    };
+    let asked = wanted_upgrade(&request);
+    let upgrade = asked.clone().or_else(|| (route.class == Class::Hijack).then_some(TCP));
+    let answer = match forward::send(&*engine, request, upgrade, route.body_check).await {
+        Ok(answer) => answer,
+        Err(problem) => return failure(&problem),
+    };
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let (mut head, body) = answer.into_parts();
+        forward::clean_answer(&mut head.headers, head.status);
+        return Response::from_parts(head, Counted { inner: body, _held: held }.boxed());
+    }
+    match TakeOver::from_answer(answer, asked.is_some(), held).await {
+        Ok(take_over) => {
+            let sender = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(sender) = sender {
+                // The connection's task drops this future as soon as it has received it.
+                let _ = sender.send(take_over);
+                std::future::pending().await
+            } else {
+                failure(&Problem::new(overside_model::ErrorCode::Internal, "the connection was taken over twice", ""))
+            }
+        }
+        Err(error) => failure(&Problem::new(
+            overside_model::ErrorCode::TunnelLost,
+            format!("the engine's stream broke while it was taken over: {error}"),
+            "Try again.",
+        )),
+    }
+}
+
+/// The protocol that the request asks to change to.
+fn wanted_upgrade(request: &Request<Incoming>) -> Option<HeaderValue> {
+    let asks = request
+        .headers()
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|option| option.trim().eq_ignore_ascii_case("upgrade"));
+    request.headers().get(header::UPGRADE).filter(|_| asks).cloned()
+}

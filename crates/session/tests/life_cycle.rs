@@ -1,0 +1,263 @@
+//! The sentences of the life cycle, one test each.
+
+use std::time::Duration;
+
+use overside_model::{ErrorCode, Moment, Problem, State};
+use overside_session::{CallKind, Decision, Effect, Gate, Operation, Rules, Session};
+
+const RULES: Rules = Rules {
+    idle_timeout: Duration::from_secs(300),
+    grace_period: Duration::from_secs(300),
+    start_timeout: Duration::from_secs(120),
+};
+
+fn at(seconds: u64) -> Moment {
+    Moment::from_boot(Duration::from_secs(1000 + seconds))
+}
+
+fn problem() -> Problem {
+    Problem::new(ErrorCode::EngineMissing, "no dockerd", "install it")
+}
+
+fn effects(session: &mut Session) -> Vec<Effect> {
+    std::iter::from_fn(|| session.poll_effect()).collect()
+}
+
+/// The number of the only effect on the environment.
+fn operation(session: &mut Session) -> Operation {
+    let found = effects(session).into_iter().find_map(|effect| match effect {
+        Effect::Start(o) | Effect::Suspend(o) | Effect::Resume(o) | Effect::Delete(o) => Some(o),
+        Effect::SelectContext | Effect::RestoreContext => None,
+    });
+    found.expect("an effect on the environment")
+}
+
+fn enabled() -> Session {
+    let mut session = Session::new(at(0), RULES);
+    session.handle_enable(at(0));
+    effects(&mut session);
+    session
+}
+
+fn running() -> Session {
+    let mut session = enabled();
+    let (id, _) = session.handle_call(at(0), CallKind::Work, "POST /containers/create");
+    let start = operation(&mut session);
+    session.handle_started(at(2), start, Ok(()));
+    session.handle_call_end(at(2), id);
+    session
+}
+
+fn suspended() -> Session {
+    let mut session = running();
+    session.handle_timeout(at(302));
+    let suspend = operation(&mut session);
+    session.handle_suspended(at(302), suspend, Ok(()));
+    session
+}
+
+#[test]
+fn enabling_selects_the_context_and_starts_nothing() {
+    let mut session = Session::new(at(0), RULES);
+    session.handle_enable(at(0));
+    assert_eq!(effects(&mut session), [Effect::SelectContext]);
+    assert_eq!((session.state(), session.poll_timeout()), (State::Idle, None));
+}
+
+#[test]
+fn a_stopped_session_refuses_every_call_and_says_how_to_start() {
+    let mut session = Session::new(at(0), RULES);
+    for kind in [CallKind::Probe, CallKind::Question, CallKind::Events, CallKind::Work] {
+        let (_, decision) = session.handle_call(at(1), kind, "x");
+        assert!(matches!(decision, Decision::Refuse(p) if p.code == ErrorCode::Stopped && p.hint.contains("overside start")));
+    }
+    assert_eq!((effects(&mut session), session.state()), (vec![], State::Stopped));
+}
+
+#[test]
+fn questions_do_not_wake_an_idle_session() {
+    let mut session = enabled();
+    for kind in [CallKind::Probe, CallKind::Question] {
+        assert_eq!(session.handle_call(at(1), kind, "x").1, Decision::AnswerLocally);
+    }
+    assert_eq!(session.handle_call(at(1), CallKind::Events, "x").1, Decision::Wait);
+    assert_eq!((effects(&mut session), session.state()), (vec![], State::Idle));
+}
+
+#[test]
+fn simultaneous_first_calls_start_one_environment() {
+    let mut session = enabled();
+    for _ in 0..10 {
+        assert_eq!(session.handle_call(at(1), CallKind::Work, "x").1, Decision::Wait);
+    }
+    assert_eq!(effects(&mut session).len(), 1);
+    assert_eq!(session.gate(), Gate::Wait);
+    session.handle_started(at(2), Operation(1), Ok(()));
+    assert_eq!((session.gate(), session.state()), (Gate::Open, State::Running));
+    assert_eq!(session.view(at(2)).awake_because.len(), 10);
+}
+
+#[test]
+fn a_failed_start_refuses_at_once_and_the_next_call_after_the_pause_tries_again() {
+    let mut session = enabled();
+    session.handle_call(at(1), CallKind::Work, "x");
+    let start = operation(&mut session);
+    session.handle_started(at(2), start, Err(problem()));
+    assert_eq!((session.gate(), session.state()), (Gate::Refuse(problem()), State::Failed));
+    assert_eq!(session.handle_call(at(2), CallKind::Work, "x").1, Decision::Refuse(problem()));
+    assert_eq!(session.handle_call(at(3), CallKind::Work, "x").1, Decision::Wait);
+    assert_eq!(session.state(), State::Starting);
+    assert_eq!(session.view(at(3)).error, Some(problem()));
+}
+
+#[test]
+fn retry_does_not_wait_for_the_pause() {
+    let mut session = enabled();
+    session.handle_call(at(1), CallKind::Work, "x");
+    let start = operation(&mut session);
+    session.handle_started(at(2), start, Err(problem()));
+    session.handle_retry(at(2));
+    assert_eq!(session.state(), State::Starting);
+}
+
+#[test]
+fn a_start_that_takes_too_long_fails_and_what_was_begun_is_deleted() {
+    let mut session = enabled();
+    session.handle_call(at(0), CallKind::Work, "x");
+    let start = operation(&mut session);
+    assert_eq!(session.poll_timeout(), Some((at(120), "start time-out")));
+    session.handle_timeout(at(120));
+    assert_eq!(session.state(), State::Failed);
+    assert!(matches!(session.gate(), Gate::Refuse(p) if p.code == ErrorCode::StartTimedOut));
+    session.handle_started(at(121), start, Ok(()));
+    assert_eq!(session.state(), State::Failed);
+    let delete = operation(&mut session);
+    session.handle_deleted(at(121), delete, Ok(()));
+    assert_eq!(session.handle_call(at(122), CallKind::Work, "x").1, Decision::Wait);
+}
+
+#[test]
+fn inactivity_suspends_and_the_deadline_says_why() {
+    let mut session = running();
+    assert_eq!(session.poll_timeout(), Some((at(302), "idle timeout")));
+    session.handle_timeout(at(301));
+    assert_eq!(session.state(), State::Running);
+    session.handle_timeout(at(302));
+    assert_eq!(session.state(), State::Suspended);
+    assert!(matches!(effects(&mut session)[..], [Effect::Suspend(_)]));
+}
+
+#[test]
+fn a_running_container_or_a_held_stream_keeps_awake_and_is_named() {
+    let mut session = running();
+    session.handle_containers(at(3), vec!["web".to_owned()]);
+    assert_eq!(session.poll_timeout(), None);
+    let (id, _) = session.handle_call(at(4), CallKind::Work, "POST /exec/x/start");
+    let reasons: Vec<_> = session.view(at(5)).awake_because.into_iter().map(|reason| reason.detail).collect();
+    assert_eq!(reasons, ["web", "POST /exec/x/start"]);
+    session.handle_containers(at(10), vec![]);
+    assert_eq!(session.poll_timeout(), None);
+    session.handle_call_end(at(20), id);
+    assert_eq!(session.poll_timeout(), Some((at(320), "idle timeout")));
+}
+
+#[test]
+fn a_probe_or_a_held_event_stream_does_not_keep_awake() {
+    let mut session = running();
+    session.handle_call(at(100), CallKind::Probe, "GET /_ping");
+    session.handle_call(at(100), CallKind::Events, "GET /events");
+    assert_eq!(session.poll_timeout(), Some((at(302), "idle timeout")));
+}
+
+#[test]
+fn a_call_resumes_the_same_environment() {
+    let mut session = suspended();
+    assert_eq!(session.poll_timeout(), Some((at(602), "grace period")));
+    assert_eq!(session.handle_call(at(400), CallKind::Question, "GET /containers/json").1, Decision::Wait);
+    let resume = match effects(&mut session)[..] {
+        [Effect::Resume(operation)] => operation,
+        ref other => panic!("{other:?}"),
+    };
+    session.handle_resumed(at(400), resume, Ok(()));
+    assert_eq!((session.state(), session.gate()), (State::Running, Gate::Open));
+}
+
+#[test]
+fn a_call_during_the_freeze_resumes_as_soon_as_it_is_over() {
+    let mut session = running();
+    session.handle_timeout(at(302));
+    let suspend = operation(&mut session);
+    assert_eq!(session.handle_call(at(302), CallKind::Work, "x").1, Decision::Wait);
+    assert_eq!(effects(&mut session), []);
+    session.handle_suspended(at(303), suspend, Ok(()));
+    assert!(matches!(effects(&mut session)[..], [Effect::Resume(_)]));
+}
+
+#[test]
+fn the_end_of_the_grace_period_deletes_and_leads_to_idle() {
+    let mut session = suspended();
+    session.handle_timeout(at(602));
+    assert_eq!(session.state(), State::Stopping);
+    let delete = operation(&mut session);
+    session.handle_deleted(at(603), delete, Ok(()));
+    assert_eq!((session.state(), session.gate()), (State::Idle, Gate::Ask));
+}
+
+#[test]
+fn a_call_during_the_deletion_waits_and_gets_a_new_environment() {
+    let mut session = suspended();
+    session.handle_timeout(at(602));
+    let delete = operation(&mut session);
+    assert_eq!(session.handle_call(at(602), CallKind::Work, "x").1, Decision::Wait);
+    session.handle_deleted(at(603), delete, Ok(()));
+    assert!(matches!(effects(&mut session)[..], [Effect::Start(_)]));
+}
+
+#[test]
+fn a_call_that_went_away_during_the_deletion_starts_nothing() {
+    let mut session = suspended();
+    session.handle_timeout(at(602));
+    let delete = operation(&mut session);
+    let (id, _) = session.handle_call(at(602), CallKind::Work, "x");
+    session.handle_call_end(at(602), id);
+    session.handle_deleted(at(603), delete, Ok(()));
+    assert_eq!(effects(&mut session), []);
+}
+
+#[test]
+fn stopping_refuses_waiting_calls_deletes_and_restores_the_context() {
+    let mut session = enabled();
+    session.handle_call(at(0), CallKind::Work, "x");
+    effects(&mut session);
+    session.handle_disable(at(1));
+    assert!(matches!(session.gate(), Gate::Refuse(p) if p.code == ErrorCode::Stopped));
+    let found = effects(&mut session);
+    assert!(matches!(found[..], [Effect::Delete(_), Effect::RestoreContext]), "{found:?}");
+    session.handle_started(at(2), Operation(1), Ok(()));
+    session.handle_deleted(at(2), Operation(2), Ok(()));
+    assert_eq!(session.state(), State::Stopped);
+}
+
+#[test]
+fn a_lost_environment_is_said_cleaned_up_and_replaced_by_the_next_call() {
+    let mut session = running();
+    session.handle_lost(at(10), problem());
+    assert_eq!(session.view(at(10)).error, Some(problem()));
+    let delete = operation(&mut session);
+    session.handle_deleted(at(11), delete, Ok(()));
+    assert_eq!((session.state(), session.view(at(11)).error), (State::Idle, Some(problem())));
+    session.handle_call(at(12), CallKind::Work, "x");
+    let start = operation(&mut session);
+    session.handle_started(at(13), start, Ok(()));
+    assert_eq!(session.view(at(13)).error, None);
+}
+
+#[test]
+fn a_suspended_gap_counts_as_usage_only_when_it_is_resumed() {
+    let mut session = suspended();
+    assert_eq!(session.view(at(500)).used_today, Duration::from_secs(300));
+    session.handle_call(at(502), CallKind::Work, "x");
+    let resume = operation(&mut session);
+    session.handle_resumed(at(502), resume, Ok(()));
+    assert_eq!(session.view(at(512)).used_today, Duration::from_secs(510));
+}
