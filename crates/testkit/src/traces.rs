@@ -18,7 +18,7 @@ const GLANCE: Duration = Duration::from_millis(20);
 /// How long processes may take to end when a test is over.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Everything that is there, found by the home's path, by the identifiers of its environments, and by comparison.
+/// Everything that is there, found by the home's path in what the kernel tells of each process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Traces {
     /// Processes, by number, with their command lines.
@@ -40,13 +40,13 @@ impl Traces {
         let home = home.to_string_lossy().into_owned();
         let mut processes = processes(&home);
         let mut cgroups = BTreeSet::new();
-        for group in environments().difference(&before.cgroups) {
-            // Another test's environment may have begun meanwhile: a group is ours if something of ours is in it, or if
-            // nothing at all is.
-            let members = members(group);
-            let ours = members.iter().any(|pid| processes.contains_key(pid) || mentions(*pid, &home));
-            if ours || (members.is_empty() && !in_use(group)) {
-                cgroups.insert(group.clone());
+        for group in environments() {
+            // Groups are named by number, so that their names tell nothing: a group is ours if something of ours is in it.
+            // An empty one that was not there before is nobody's and should not be there.
+            let members = members(&group);
+            let ours = members.iter().any(|pid| mentions(*pid, &home, &["cmdline", "environ", "mountinfo"]));
+            if ours || (members.is_empty() && !before.cgroups.contains(&group) && !in_use(&group)) {
+                cgroups.insert(group);
                 processes.extend(members.into_iter().map(|pid| (pid, command_line(pid))));
             }
         }
@@ -178,15 +178,15 @@ fn in_use(group: &Path) -> bool {
 pub(crate) fn processes(home: &str) -> BTreeMap<u32, String> {
     let Ok(entries) = fs_err::read_dir("/proc") else { return BTreeMap::new() };
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| *pid != std::process::id() && mentions(*pid, home))
+    pids.filter(|pid| *pid != std::process::id() && mentions(*pid, home, &["cmdline", "environ"]))
         .map(|pid| (pid, command_line(pid)))
         .filter(|(_, line)| !line.is_empty())
         .collect()
 }
 
-/// Whether the home's path stands in the process's arguments or environment variables.
-fn mentions(pid: u32, home: &str) -> bool {
-    ["cmdline", "environ"].iter().any(|file| {
+/// Whether the home's path stands in one of the process's files in /proc.
+fn mentions(pid: u32, home: &str, files: &[&str]) -> bool {
+    files.iter().any(|file| {
         let bytes = fs_err::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
         bytes.windows(home.len()).any(|window| window == home.as_bytes())
     })

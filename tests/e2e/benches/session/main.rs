@@ -1,0 +1,16 @@
+//! Measurements of the whole chain, for `cargo xtask bench`: prints one Markdown section.
+
+mod cold_start;
+mod footprint;
+mod table;
+
+use anyhow::{Result, bail};
+
+fn main() -> Result<()> {
+    // Cargo adds an argument of its own.
+    match std::env::args().skip(1).find(|argument| argument != "--bench").as_deref() {
+        Some("cold-start") => cold_start::measure(),
+        Some("footprint") => footprint::measure(),
+        other => bail!("{other:?} cannot be measured; there are cold-start and footprint"),
+    }
+}
