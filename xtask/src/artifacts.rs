@@ -77,10 +77,12 @@ pub(crate) fn programs(workspace: &Workspace, profile: Profile) -> Result<PathBu
     overside.parent().map(Path::to_path_buf).context("a program lies in no directory")
 }
 
-/// Builds the desktop app; its UI must be built. It lands beside the others.
+/// Builds the desktop app, whose UI must be built: the tray and the window, a program each. Gives the tray's.
 pub(crate) fn desktop(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
     command::stream(cargo(workspace, "build").args(["-p", "overside-desktop"]).args(profile.flag()))?;
-    place(&workspace.target.join(profile.directory()).join("overside-desktop"), workspace, profile)
+    let built = workspace.target.join(profile.directory());
+    place(&built.join("overside-window"), workspace, profile)?;
+    place(&built.join("overside-desktop"), workspace, profile)
 }
 
 /// Installs the UI's packages where the lock file says others than are there, and builds it into `ui/dist`.

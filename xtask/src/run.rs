@@ -40,7 +40,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     packages::ensure(&mut steps, &[packages::RUNNER, packages::BUILD, packages::DESKTOP, node::packages()])?;
     steps.loud("UI", || artifacts::ui(&workspace))?;
     let programs = steps.loud("overside and overside-agent", || artifacts::programs(&workspace, profile))?;
-    steps.loud("overside-desktop", || artifacts::desktop(&workspace, profile))?;
+    let desktop = steps.loud("overside-desktop", || artifacts::desktop(&workspace, profile))?;
 
     // From here on signals wait until we ask for them: a Ctrl-C must not leave a daemon behind. Children start with a
     // clean mask.
@@ -53,7 +53,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let overside = programs.join("overside");
     let mut running = steps.quiet("daemon", || Running::start(&overside))?;
     if has_display() {
-        running.open_desktop(&programs.join("overside-desktop"))?;
+        running.open_desktop(&desktop)?;
     } else {
         println!("There is no display, so the desktop app stays closed; everything else works without it.");
     }
