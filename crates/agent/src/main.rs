@@ -1,1 +1,59 @@
-fn main() {}
+//! `overside-agent`: owns one environment on a runner.
+//!
+//! It starts dockerd in namespaces of its own, supervises it, holds the lease, and is the SSH server at the tunnel's far
+//! end. One process an environment, so that nothing is shared that a broken environment could take along.
+
+mod cgroup;
+mod check;
+mod cleanup;
+mod elf;
+mod engine;
+mod environment;
+mod lease;
+mod link;
+mod network;
+mod parts;
+mod problem;
+mod process;
+mod programs;
+mod record;
+mod rootless;
+mod serve;
+mod spec;
+mod ssh;
+mod subordinate;
+mod tail;
+mod wire;
+
+use std::{path::Path, process::ExitCode};
+
+const USAGE: &str = "\
+usage: overside-agent serve                        make an environment (specification on standard input)
+       overside-agent cleanup [--force] DIRECTORY  remove what a killed agent left behind
+       overside-agent check                        tell what this machine can do
+       overside-agent version";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        ["serve"] => serve::main(),
+        ["cleanup", ..] => cleanup::main(&arguments[1..]),
+        ["check"] => check::main(),
+        ["version" | "--version"] => {
+            println!("overside-agent {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        // Started by the agent itself only.
+        ["environment"] => environment::main(),
+        ["remove", directory] => rootless::remove_main(Path::new(directory)),
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The environment's first process: mounts, starts dockerd, buries the dead, and hands out sockets of its network.
+//!
+//! The environment's root can do to it whatever root can do to a process: the agent relies on it for service, never for
+//! safety.
+
+use std::{
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::process::ExitStatusExt,
+    },
+    path::Path,
+    process::{Command as Program, ExitCode, ExitStatus, Stdio},
+};
+
+use nix::sys::{
+    signal::{SigSet, Signal},
+    signalfd::{SfdFlags, SignalFd},
+};
+use overside_model::Problem;
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    fs::{Mode, OFlags, inotify, open},
+    io::Errno,
+    net::{AddressFamily, SocketFlags, SocketType, socket_with},
+    process::{Pid, WaitOptions, wait},
+};
+
+use super::{mounts, overlay};
+use crate::{
+    problem::{During, internal},
+    wire::{self, Command, Event, Plan},
+};
+
+/// Where dockerd listens.
+const SOCKET: &str = overside_model::agent::ENGINE_SOCKET;
+
+/// What every dockerd is told, besides the storage driver.
+const ARGUMENTS: [&str; 4] =
+    ["--host=unix:///run/docker.sock", "--data-root=/var/lib/docker", "--exec-root=/run/dk", "--pidfile=/run/dockerd.pid"];
+
+/// Runs until dockerd or the agent ends.
+pub(super) fn run(wire: &OwnedFd, plan: &Plan) -> Result<ExitCode, Problem> {
+    mounts::enter(plan)?;
+    rustix::system::sethostname(plan.name.as_bytes()).during("naming the environment")?;
+    raise_loopback()?;
+    let (driver, note) = overlay::storage_driver(Path::new("/var/lib/docker"), &plan.programs);
+    if let Some(note) = note {
+        tell(wire, &Event::Note(note.to_owned()))?;
+    }
+    // Both before dockerd starts, so that neither its death nor its socket can be missed.
+    let signals = SigSet::from_iter([Signal::SIGCHLD, Signal::SIGTERM]);
+    signals.thread_block().during("blocking signals")?;
+    let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).during("receiving signals")?;
+    let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).during("watching /run")?;
+    inotify::add_watch(&watch, "/run", inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO).during("watching /run")?;
+    let engine = start_engine(plan, driver)?;
+    tell(wire, &Event::Started)?;
+    Init { wire, signals, watch: Some(watch), engine }.run()
+}
+
+struct Init<'a> {
+    wire: &'a OwnedFd,
+    signals: SignalFd,
+    /// Until the engine's socket has appeared.
+    watch: Option<OwnedFd>,
+    engine: Pid,
+}
+
+impl Init<'_> {
+    fn run(mut self) -> Result<ExitCode, Problem> {
+        loop {
+            let mut ready = vec![PollFd::new(self.wire, PollFlags::IN), PollFd::new(&self.signals, PollFlags::IN)];
+            ready.extend(self.watch.as_ref().map(|watch| PollFd::new(watch, PollFlags::IN)));
+            match poll(&mut ready, None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error).during("waiting for events"),
+            }
+            let fired: Vec<bool> = ready.iter().map(|entry| !entry.revents().is_empty()).collect();
+            if fired.get(2) == Some(&true) {
+                self.look_for_socket()?;
+            }
+            if fired.get(1) == Some(&true)
+                && let Some(status) = self.handle_signals()
+            {
+                tell(self.wire, &Event::EngineEnded(status))?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            if fired.first() == Some(&true) && !self.handle_command()? {
+                return Ok(ExitCode::SUCCESS);
+            }
+        }
+    }
+
+    fn look_for_socket(&mut self) -> Result<(), Problem> {
+        let Some(watch) = &self.watch else { return Ok(()) };
+        let mut events = [0; 4096];
+        while rustix::io::read(watch, &mut events).is_ok_and(|count| count > 0) {}
+        if let Ok(socket) = open(SOCKET, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+            wire::send(self.wire, &Event::EngineSocket, Some(socket.as_fd())).during("talking to the agent")?;
+            self.watch = None;
+        }
+        Ok(())
+    }
+
+    /// Returns how dockerd ended, if it did.
+    fn handle_signals(&self) -> Option<String> {
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            if i32::try_from(signal.ssi_signo) == Ok(Signal::SIGTERM as i32) {
+                let _ = rustix::process::kill_process(self.engine, rustix::process::Signal::TERM);
+            }
+        }
+        let mut ended = None;
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            if pid == self.engine {
+                ended = Some(ExitStatus::from_raw(status.as_raw()).to_string());
+            }
+        }
+        ended
+    }
+
+    /// Returns whether the agent is still there.
+    fn handle_command(&self) -> Result<bool, Problem> {
+        let Some((command, _)) = wire::receive::<Command>(self.wire).during("hearing from the agent")? else {
+            return Ok(false);
+        };
+        match command {
+            Command::Socket { id, v6 } => {
+                let family = if v6 { AddressFamily::INET6 } else { AddressFamily::INET };
+                let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+                let socket = socket_with(family, SocketType::STREAM, flags, None).ok();
+                wire::send(self.wire, &Event::Socket { id }, socket.as_ref().map(AsFd::as_fd)).during("talking to the agent")?;
+            }
+            Command::Stop => self.signal_all(Signal::SIGSTOP)?,
+            Command::Continue => self.signal_all(Signal::SIGCONT)?,
+            Command::Plan(_) | Command::Mapped => return Err(internal("a message of the start came late")),
+        }
+        Ok(true)
+    }
+
+    /// Every process but this one.
+    fn signal_all(&self, signal: Signal) -> Result<(), Problem> {
+        match nix::sys::signal::kill(nix::unistd::Pid::from_raw(-1), signal) {
+            Ok(()) | Err(nix::errno::Errno::ESRCH) => tell(self.wire, &Event::Signalled),
+            Err(error) => Err(error).during("stopping the environment's processes"),
+        }
+    }
+}
+
+fn tell(wire: &OwnedFd, event: &Event) -> Result<(), Problem> {
+    wire::send(wire, event, None).during("talking to the agent")
+}
+
+/// dockerd with nothing of the agent's environment. Its output goes where this process's goes: to the agent.
+fn start_engine(plan: &Plan, driver: &str) -> Result<Pid, Problem> {
+    let mut program = Program::new("/usr/bin/dockerd");
+    program.args(ARGUMENTS).arg(format!("--storage-driver={driver}")).current_dir("/").stdin(Stdio::null());
+    program.env_clear().env("PATH", "/usr/sbin:/usr/bin").env("HOME", "/root");
+    if !plan.programs.library_path.is_empty() {
+        let path: Vec<String> = plan.programs.library_path.iter().map(|path| path.display().to_string()).collect();
+        program.env("LD_LIBRARY_PATH", path.join(":"));
+    }
+    let child = program.spawn().during("starting dockerd")?;
+    i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| internal("dockerd has no process id"))
+}
+
+/// Brings up `lo`, which is interface 1 of every new network namespace, as `ip link set lo up` would.
+fn raise_loopback() -> Result<(), Problem> {
+    const NEW_LINK: u16 = 16;
+    const REQUEST_AND_ACKNOWLEDGE: u16 = 1 | 4;
+    const UP: u32 = 1;
+    let mut message = Vec::with_capacity(32);
+    message.extend(32_u32.to_ne_bytes());
+    message.extend(NEW_LINK.to_ne_bytes());
+    message.extend(REQUEST_AND_ACKNOWLEDGE.to_ne_bytes());
+    message.extend([0; 8]); // sequence and port
+    message.extend([0; 4]); // family and type: any
+    message.extend(1_u32.to_ne_bytes());
+    message.extend(UP.to_ne_bytes());
+    message.extend(UP.to_ne_bytes());
+    let doing = "bringing up the loopback interface";
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None).during(doing)?;
+    rustix::net::send(&socket, &message, rustix::net::SendFlags::empty()).during(doing)?;
+    let mut answer = [0; 512];
+    rustix::net::recv(&socket, &mut answer, rustix::net::RecvFlags::empty()).during(doing)?;
+    let code = i32::from_ne_bytes([answer[16], answer[17], answer[18], answer[19]]);
+    if code == 0 { Ok(()) } else { Err(Errno::from_raw_os_error(-code)).during(doing) }
+}

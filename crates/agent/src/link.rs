@@ -1,0 +1,114 @@
+//! The agent's end of the [`wire`].
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    os::fd::OwnedFd,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use overside_model::Problem;
+use rustix::io::{Errno, ioctl_fionbio};
+use tokio::{
+    io::Interest,
+    net::{TcpSocket, TcpStream, UnixStream},
+    sync::{Notify, mpsc, oneshot},
+    time::timeout,
+};
+
+use crate::{
+    problem::During,
+    wire::{self, Command, Event},
+};
+
+/// How long the environment's first process may take to make a socket. It does nothing else; only a frozen one is late.
+const ANSWER: Duration = Duration::from_secs(5);
+/// How long a connection inside the environment may take.
+const CONNECT: Duration = Duration::from_secs(20);
+
+/// Talks with the environment's first process.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// A packet socket; tokio's type for streams only carries its readiness.
+    socket: UnixStream,
+    next: AtomicU64,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Option<OwnedFd>>>>,
+    signalled: Notify,
+}
+
+impl Link {
+    /// Takes over the agent's end; returns the events of the environment as well, which end when it does.
+    pub(crate) fn new(socket: OwnedFd) -> Result<(Arc<Self>, mpsc::Receiver<(Event, Option<OwnedFd>)>), Problem> {
+        let doing = "talking to the environment";
+        ioctl_fionbio(&socket, true).during(doing)?;
+        let socket = UnixStream::from_std(socket.into()).during(doing)?;
+        let link = Arc::new(Self { socket, next: AtomicU64::new(0), waiting: Mutex::default(), signalled: Notify::new() });
+        let (sender, receiver) = mpsc::channel(16);
+        tokio::spawn(Arc::clone(&link).read(sender));
+        Ok((link, receiver))
+    }
+
+    async fn read(self: Arc<Self>, events: mpsc::Sender<(Event, Option<OwnedFd>)>) {
+        loop {
+            match self.socket.async_io(Interest::READABLE, || wire::receive::<Event>(&self.socket)).await {
+                Ok(Some((Event::Socket { id }, descriptor))) => {
+                    if let Some(waiting) = self.waiting().remove(&id) {
+                        let _ = waiting.send(descriptor);
+                    }
+                }
+                Ok(Some((Event::Signalled, _))) => self.signalled.notify_one(),
+                Ok(Some(event)) => {
+                    if events.send(event).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "the environment's first process makes no sense");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Option<OwnedFd>>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends a command.
+    pub(crate) async fn send(&self, command: &Command) -> io::Result<()> {
+        self.socket.async_io(Interest::WRITABLE, || wire::send(&self.socket, command, None)).await
+    }
+
+    /// Stops or continues every process; returns when the signals are sent. Not to be called twice at a time.
+    pub(crate) async fn signal(&self, command: &Command) -> Result<(), Problem> {
+        self.send(command).await.during("talking to the environment")?;
+        timeout(ANSWER, self.signalled.notified()).await.during("stopping the environment's processes")
+    }
+
+    /// A TCP connection in the environment's network.
+    pub(crate) async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = oneshot::channel();
+        self.waiting().insert(id, sender);
+        let v6 = matches!(address.ip(), IpAddr::V6(_));
+        let answer = async {
+            self.send(&Command::Socket { id, v6 }).await?;
+            receiver.await.map_err(|_| io::Error::from(Errno::NOTCONN))
+        };
+        let answer = timeout(ANSWER, answer).await;
+        self.waiting().remove(&id);
+        let socket = answer??.ok_or_else(|| io::Error::from(Errno::AFNOSUPPORT))?;
+        // It comes out of the environment: were it no TCP socket, connecting fails.
+        ioctl_fionbio(&socket, true)?;
+        let socket = TcpSocket::from_std_stream(std::net::TcpStream::from(socket));
+        let stream = timeout(CONNECT, socket.connect(address)).await??;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}

@@ -1,0 +1,163 @@
+//! The environment while it lives, as the SSH server and the lease see it.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use overside_model::{Problem, agent::LeaseTerms};
+use tokio::{
+    net::{TcpStream, UnixStream},
+    sync::{Mutex, mpsc, oneshot, watch},
+    task::spawn_blocking,
+    time::timeout,
+};
+
+use crate::{
+    cgroup::Cgroups,
+    engine::EngineSocket,
+    link::Link,
+    problem::internal,
+    wire::Command,
+};
+
+/// How long the engine may take to say what runs in it, where there are no cgroups to look at.
+const QUESTION: Duration = Duration::from_secs(5);
+
+/// Where the answer to a deletion goes.
+pub(crate) type Deletion = oneshot::Sender<Result<(), Problem>>;
+
+/// One living environment.
+#[derive(Debug)]
+pub(crate) struct Environment {
+    engine: EngineSocket,
+    link: Arc<Link>,
+    cgroups: Option<Cgroups>,
+    /// Held while freezing or thawing, so that the two never overlap.
+    frozen: Mutex<bool>,
+    contacts: watch::Sender<usize>,
+    terms: watch::Sender<LeaseTerms>,
+    ended: watch::Sender<Option<String>>,
+    deletions: mpsc::Sender<Deletion>,
+}
+
+/// One authenticated connection, for as long as it is kept.
+#[derive(Debug)]
+pub(crate) struct Contact(Arc<Environment>);
+
+impl Drop for Contact {
+    fn drop(&mut self) {
+        self.0.contacts.send_modify(|count| *count = count.saturating_sub(1));
+    }
+}
+
+impl Environment {
+    /// An environment whose engine answers; the receiver gets the clients' orders to delete it.
+    pub(super) fn new(
+        engine: EngineSocket,
+        link: Arc<Link>,
+        cgroups: Option<Cgroups>,
+        terms: LeaseTerms,
+    ) -> (Arc<Self>, mpsc::Receiver<Deletion>) {
+        let (deletions, orders) = mpsc::channel(4);
+        let environment = Self {
+            engine,
+            link,
+            cgroups,
+            frozen: Mutex::new(false),
+            contacts: watch::Sender::new(0),
+            terms: watch::Sender::new(terms),
+            ended: watch::Sender::new(None),
+            deletions,
+        };
+        (Arc::new(environment), orders)
+    }
+
+    /// A connection to the engine.
+    pub(crate) async fn connect_engine(&self) -> io::Result<UnixStream> {
+        self.engine.connect().await
+    }
+
+    /// A connection inside the environment's network.
+    pub(crate) async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        self.link.connect(address).await
+    }
+
+    /// Counts an authenticated connection.
+    pub(crate) fn contact(self: &Arc<Self>) -> Contact {
+        self.contacts.send_modify(|count| *count += 1);
+        Contact(Arc::clone(self))
+    }
+
+    /// The number of authenticated connections.
+    pub(super) fn contacts(&self) -> watch::Receiver<usize> {
+        self.contacts.subscribe()
+    }
+
+    /// The lease's terms.
+    pub(super) fn terms(&self) -> watch::Receiver<LeaseTerms> {
+        self.terms.subscribe()
+    }
+
+    /// Sets new terms; they hold from the present loss of contact on, if there is one.
+    pub(crate) fn set_terms(&self, terms: LeaseTerms) {
+        self.terms.send_replace(terms);
+    }
+
+    /// How the engine ended, once it has.
+    pub(crate) fn ended(&self) -> watch::Receiver<Option<String>> {
+        self.ended.subscribe()
+    }
+
+    /// Tells everybody that the engine has ended.
+    pub(super) fn end(&self, detail: String) {
+        self.ended.send_replace(Some(detail));
+    }
+
+    /// Deletes the environment; returns when nothing is left but the agent.
+    pub(crate) async fn delete(&self) -> Result<(), Problem> {
+        let (answer, answered) = oneshot::channel();
+        let gone = || internal("the environment is already being deleted");
+        self.deletions.send(answer).await.map_err(|_| gone())?;
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Stops every process of the environment where it stands.
+    pub(crate) async fn freeze(&self) -> Result<(), Problem> {
+        self.set_frozen(true).await
+    }
+
+    /// Lets them go on.
+    pub(crate) async fn thaw(&self) -> Result<(), Problem> {
+        self.set_frozen(false).await
+    }
+
+    async fn set_frozen(&self, wanted: bool) -> Result<(), Problem> {
+        let mut frozen = self.frozen.lock().await;
+        if *frozen == wanted {
+            return Ok(());
+        }
+        match self.cgroups.clone() {
+            Some(cgroups) => spawn_blocking(move || if wanted { cgroups.freeze() } else { cgroups.thaw() })
+                .await
+                .unwrap_or_else(|_| Err(internal("freezing was interrupted")))?,
+            None => self.link.signal(&if wanted { Command::Stop } else { Command::Continue }).await?,
+        }
+        *frozen = wanted;
+        Ok(())
+    }
+
+    /// Whether a container or a build runs; what is frozen does not run.
+    pub(super) async fn busy(&self) -> bool {
+        if *self.frozen.lock().await {
+            return false;
+        }
+        match &self.cgroups {
+            Some(cgroups) => cgroups.busy(),
+            // An engine too loaded to answer is at work; one that does not answer at all runs nothing that could be kept.
+            None => timeout(QUESTION, self.engine.has_containers()).await.is_ok_and(|answer| answer.unwrap_or(false)),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Messages between the agent and the environment's first process: JSON in one packet each, with at most one descriptor.
+//!
+//! What comes out of the environment is not trusted: packets are bounded, surplus descriptors are closed by the kernel, and
+//! what a descriptor claims to be is checked by whoever uses it.
+
+use std::{
+    io::{self, IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::PathBuf,
+};
+
+use overside_model::Problem;
+use rustix::{
+    io::Errno,
+    net::{
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+        SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    },
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    cgroup::{Hierarchy, Version},
+    problem::{During, internal},
+    programs::Programs,
+};
+
+/// Longest packet. The plan, the longest message, has about 15 KiB; the socket's own limit is above 200 KiB.
+const LONGEST: usize = 160 * 1024;
+
+/// What the environment's first process has to make.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    /// Whether the agent is root and the maps are written by it.
+    pub(crate) privileged: bool,
+    /// The environment's directory on the machine.
+    pub(crate) directory: PathBuf,
+    /// Name of the environment, also its host name.
+    pub(crate) name: String,
+    /// What of the machine is seen in it.
+    pub(crate) programs: Programs,
+    /// `cgroup.procs` files to enter before anything else.
+    pub(crate) entrances: Vec<PathBuf>,
+    /// Cgroup hierarchies to mount.
+    pub(crate) cgroups: Option<(Version, Vec<Hierarchy>)>,
+}
+
+/// To the environment.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Command {
+    /// The first message.
+    Plan(Box<Plan>),
+    /// The id maps are written; go on.
+    Mapped,
+    /// Make a TCP socket in the environment's network.
+    Socket {
+        /// Chosen by the agent; the answer carries it.
+        id: u64,
+        /// For IPv6.
+        v6: bool,
+    },
+    /// Stop every process, where there is no freezer.
+    Stop,
+    /// Let them go on.
+    Continue,
+}
+
+/// From the environment.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Event {
+    /// The namespaces exist and want their id maps.
+    Unshared,
+    /// The environment's first process, by its id outside.
+    Init(u32),
+    /// The making failed.
+    Failed(Problem),
+    /// Something a person should know.
+    Note(String),
+    /// dockerd was started; the network can be waited for.
+    Started,
+    /// The engine's socket exists; the descriptor names it.
+    EngineSocket,
+    /// The socket that was asked for; without a descriptor it could not be made.
+    Socket {
+        /// Of the request.
+        id: u64,
+    },
+    /// [`Command::Stop`] or [`Command::Continue`] was done.
+    Signalled,
+    /// dockerd has ended.
+    EngineEnded(String),
+}
+
+/// A connected pair of packet sockets.
+pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Problem> {
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).during("making a socket pair")
+}
+
+/// Sends one message.
+pub(crate) fn send(socket: impl AsFd, message: &impl Serialize, descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let text = serde_json::to_vec(message)?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = descriptor.map(|descriptor| [descriptor]);
+    if let Some(descriptors) = &descriptors {
+        control.push(SendAncillaryMessage::ScmRights(descriptors));
+    }
+    loop {
+        match sendmsg(socket.as_fd(), &[IoSlice::new(&text)], &mut control, SendFlags::NOSIGNAL) {
+            Err(Errno::INTR) => {}
+            result => return result.map(drop).map_err(io::Error::from),
+        }
+    }
+}
+
+/// Receives one message; `None` when the other side is gone.
+pub(crate) fn receive<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<Option<(T, Option<OwnedFd>)>> {
+    let mut text = vec![0; LONGEST];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        let mut buffers = [IoSliceMut::new(&mut text)];
+        match recvmsg(socket.as_fd(), &mut buffers, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Err(Errno::INTR) => {}
+            result => break result?,
+        }
+    };
+    let descriptor = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    if received.bytes == 0 {
+        return Ok(None);
+    }
+    Ok(Some((serde_json::from_slice(&text[..received.bytes])?, descriptor)))
+}
+
+/// Receives a message that must be there.
+pub(crate) fn expect<T: DeserializeOwned>(socket: impl AsFd) -> Result<T, Problem> {
+    match receive(socket).during("hearing from the agent")? {
+        Some((message, _)) => Ok(message),
+        None => Err(internal("the agent is gone")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Seek, Write};
+
+    use super::*;
+
+    #[test]
+    fn a_message_arrives_with_its_descriptor() {
+        let (near, far) = pair().unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"contents").unwrap();
+        file.rewind().unwrap();
+        send(&near, &Event::Socket { id: 7 }, Some(file.as_fd())).unwrap();
+        send(&near, &Event::Started, None).unwrap();
+        let (event, descriptor) = receive::<Event>(&far).unwrap().unwrap();
+        assert!(matches!(event, Event::Socket { id: 7 }));
+        let mut text = String::new();
+        std::fs::File::from(descriptor.unwrap()).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "contents");
+        let (event, descriptor) = receive::<Event>(&far).unwrap().unwrap();
+        assert!(matches!(event, Event::Started) && descriptor.is_none());
+        drop(near);
+        assert!(receive::<Event>(&far).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_no_message_is_an_error() {
+        let (near, far) = pair().unwrap();
+        rustix::net::send(&near, b"{\"nonsense\"", SendFlags::empty()).unwrap();
+        assert!(receive::<Event>(&far).is_err());
+    }
+}
