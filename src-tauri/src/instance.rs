@@ -5,6 +5,8 @@ use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     io,
     path::PathBuf,
+    thread,
+    time::{Duration, Instant},
 };
 
 use overside_config::Home;
@@ -34,6 +36,21 @@ pub fn take(home: &Home, role: &str) -> io::Result<Option<InstanceLock>> {
     }
 }
 
+/// Takes the part `role` as [`take`] does, but gives a process that is just ending `patience` to let go of it. Blocks.
+///
+/// # Errors
+/// As [`take`].
+pub fn take_within(home: &Home, role: &str, patience: Duration) -> io::Result<Option<InstanceLock>> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let lock = take(home, role)?;
+        if lock.is_some() || Instant::now() >= deadline {
+            return Ok(lock);
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// `desktop.lock` or `window.lock`, beside the sockets.
 fn lock_file(home: &Home, role: &str) -> PathBuf {
     home.control_socket().with_file_name(format!("{role}.lock"))
@@ -56,7 +73,7 @@ mod tests {
         let (one, other) = (Home::at(&directory.path().join("1")), Home::at(&directory.path().join("2")));
         let first = take(&one, "desktop").unwrap();
         assert!(first.is_some());
-        assert!(take(&one, "desktop").unwrap().is_none());
+        assert!(take_within(&one, "desktop", Duration::from_millis(30)).unwrap().is_none());
         assert!(take(&one, "window").unwrap().is_some());
         assert!(take(&other, "desktop").unwrap().is_some());
         drop(first);

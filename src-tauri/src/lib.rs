@@ -8,6 +8,7 @@ pub mod connection;
 pub mod daemon;
 pub mod instance;
 pub mod link;
+pub mod log;
 pub mod menu;
 pub mod programs;
 pub mod tray;

@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 use overside_config::Home;
-use overside_desktop::{instance, programs, tray};
+use overside_desktop::{instance, log, programs, tray};
 
 const USAGE: &str = "\
 Usage: overside-desktop [OPTION]
@@ -20,7 +20,7 @@ Shows Overside in the tray and opens its window. Started again, it brings the wi
 ";
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false).init();
+    log::to_stderr();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

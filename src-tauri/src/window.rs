@@ -2,11 +2,11 @@
 
 #![cfg_attr(all(windows, not(debug_assertions)), windows_subsystem = "windows")]
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result};
 use overside_config::Home;
-use overside_desktop::{connection::Connection, instance};
+use overside_desktop::{connection::Connection, instance, log};
 use tauri::{AppHandle, Manager as _, WebviewUrl, WebviewWindowBuilder, webview::PageLoadEvent};
 
 #[path = "window/commands.rs"]
@@ -15,9 +15,11 @@ mod commands;
 mod display;
 
 const WINDOW: &str = "main";
+/// How long a window that has left the bus may take to end.
+const CLOSING: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false).init();
+    log::to_stderr();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -31,8 +33,7 @@ fn run() -> Result<()> {
     // Tauri panics without a display.
     display::check()?;
     let home = Home::from_environment()?;
-    let lock = instance::take(&home, "window")?;
-    // The first plugin: a second instance passes its turn to the first one and ends here.
+    // The first plugin: a second instance passes its turn to the first one and ends in it.
     let single = tauri_plugin_single_instance::Builder::new()
         .dbus_id(instance::bus_name(&home))
         .callback(|app, _arguments, _directory| bring_to_front(app))
@@ -40,15 +41,14 @@ fn run() -> Result<()> {
     tauri::Builder::default()
         .plugin(single)
         .setup(move |app| {
-            if lock.is_none() {
-                // There is a window, but no session bus by which it could be told.
-                return Err("Overside's window is open already".into());
-            }
-            app.manage(lock);
+            // After the plugin, so that of two windows that start at once the bus chooses one. Taken by another here, there
+            // is a window, but no session bus by which it could be told.
+            let lock = instance::take_within(&home, "window", CLOSING)?;
+            app.manage(lock.ok_or("Overside's window is open already")?);
             app.manage(tauri::async_runtime::block_on(async { Connection::open(&home) }));
             WebviewWindowBuilder::new(app, WINDOW, WebviewUrl::default())
                 .title("Overside")
-                .inner_size(480.0, 620.0)
+                .inner_size(480.0, 680.0)
                 .min_inner_size(380.0, 420.0)
                 // Not before there is something to see: an empty web view is a white flash.
                 .visible(false)

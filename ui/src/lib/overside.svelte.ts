@@ -47,8 +47,8 @@ export class Overside {
       window.addEventListener('focus', refresh);
       return () => window.removeEventListener('focus', refresh);
     });
-    void this.backend.follow((link) => {
-      const changed = link.kind !== this.link.kind || this.face !== (link.kind === 'here' ? link.status.state : link.kind);
+    const following = this.backend.follow((link) => {
+      const changed = this.face !== (link.kind === 'here' ? link.status.state : link.kind);
       this.link = link;
       this.arrived = this.now = Date.now();
       if (link.kind === 'here') this.daemonProblem = null;
@@ -57,6 +57,7 @@ export class Overside {
         if (link.kind === 'here') void this.readSettings();
       }
     });
+    following.catch((error: unknown) => (this.link = { kind: 'away', problem: problemOf(error) }));
   }
 
   /** What is left of a countdown that the status gave in seconds. */

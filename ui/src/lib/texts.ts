@@ -9,7 +9,7 @@ export const messages: Record<Language, Record<string, string>> = { en, 'zh-CN':
 
 /** The language that we have for a user's tag. The tray chooses by the same rule, in src-tauri/src/words.rs. */
 export function languageFor(tag: string): Language {
-  return /^zh\b/i.test(tag) ? 'zh-CN' : 'en';
+  return /^zh(?![a-z])/i.test(tag) ? 'zh-CN' : 'en';
 }
 
 /** The texts and number formats of one language. */

@@ -1,0 +1,137 @@
+//! A display, a session bus and a home: what a desktop session is made of.
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use overside_model::State;
+use overside_testkit::{Outcome, Running, TempHome, product, run};
+
+/// What anything on the desktop may take. Generous: it only tells a hang from a slow machine.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// One user's desktop for one test. Dropped, it makes sure that nothing of the app is left.
+pub struct Desk {
+    // In the order in which they are dropped: the home first, since it looks for what still runs.
+    home: TempHome,
+    bus_address: String,
+    _bus: Running,
+    _display: Running,
+}
+
+impl Desk {
+    /// A desktop in English with light colours.
+    ///
+    /// # Errors
+    /// `Xvfb` or `dbus-daemon` is missing.
+    pub fn new() -> Result<Self> {
+        Self::with(&[])
+    }
+
+    /// A desktop whose programs get some more environment variables.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with(variables: &[(&str, &str)]) -> Result<Self> {
+        let mut home = TempHome::new()?;
+
+        // The server chooses a free number and tells it, once it can be used.
+        let display = Running::spawn(Command::new("Xvfb").args([
+            "-displayfd",
+            "1",
+            "-screen",
+            "0",
+            "1280x1024x24",
+            "-nolisten",
+            "tcp",
+        ]))?;
+        let number = display.wait_for("\n", SOON)?;
+
+        // No directories of services: nothing of the developer's machine is started on this bus.
+        let config = home.scratch().join("bus.conf");
+        fs_err::write(
+            &config,
+            format!(
+                "<busconfig><type>session</type><listen>unix:path={}</listen><policy context='default'>\
+                 <allow send_destination='*' eavesdrop='true'/><allow eavesdrop='true'/><allow own='*'/></policy></busconfig>",
+                home.scratch().join("bus").display(),
+            ),
+        )?;
+        let bus = Running::spawn(
+            Command::new("dbus-daemon").args(["--nofork", "--print-address=1", "--config-file"]).arg(&config),
+        )?;
+        let address = bus.wait_for("\n", SOON)?;
+        let bus_address = address.trim().to_owned();
+
+        home = home
+            .with("DISPLAY", format!(":{}", number.trim()))
+            .with("DBUS_SESSION_BUS_ADDRESS", &bus_address)
+            .with("LANG", "en_US.UTF-8")
+            .with("GTK_THEME", "Adwaita")
+            // Its bus is started by a service, which this bus has none of.
+            .with("NO_AT_BRIDGE", "1");
+        for (name, value) in variables {
+            home = home.with(*name, *value);
+        }
+        Ok(Self { home, bus_address, _bus: bus, _display: display })
+    }
+
+    /// The user's home.
+    pub const fn home(&self) -> &TempHome {
+        &self.home
+    }
+
+    /// The session bus.
+    pub fn bus_address(&self) -> &str {
+        &self.bus_address
+    }
+
+    /// One of Overside's programs on this desktop.
+    ///
+    /// # Errors
+    /// It is not built.
+    pub fn program(&self, name: &str) -> Result<Command> {
+        Ok(self.home.command(product(name)?))
+    }
+
+    /// Starts the tray.
+    ///
+    /// # Errors
+    /// It is not built.
+    pub fn start_tray(&self) -> Result<Running> {
+        Running::spawn(self.program("overside-desktop")?.arg("--background"))
+    }
+
+    /// Runs `overside` with arguments.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub fn overside(&self, arguments: &[&str]) -> Result<Outcome> {
+        run(&mut self.home.overside(arguments)?, SOON)
+    }
+
+    /// The daemon's state, as `overside status` tells it.
+    ///
+    /// # Errors
+    /// There is no daemon.
+    pub fn state(&self) -> Result<State> {
+        let outcome = self.overside(&["status", "--format", "json"])?.success()?;
+        let status: overside_model::Status = serde_json::from_slice(&outcome.stdout).context("not a status")?;
+        Ok(status.state)
+    }
+
+    /// Waits until something holds that announces itself to nobody, such as a process that ends.
+    ///
+    /// # Errors
+    /// It does not within [`SOON`]; says what.
+    pub fn wait_until(&self, what: &str, holds: impl Fn() -> Result<bool>) -> Result<()> {
+        let deadline = Instant::now() + SOON;
+        while !holds()? {
+            anyhow::ensure!(Instant::now() < deadline, "not within {SOON:?}: {what}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,59 @@
+//! Where something is missing that a desktop usually has: it is said, and the rest works.
+
+use overside_desktop_tests::{Desk, SOON, TrayHost};
+use overside_model::State;
+use overside_testkit::{Running, run};
+
+#[test]
+fn without_a_display_the_window_says_so_and_names_the_way_out() {
+    let desk = Desk::new().unwrap();
+    let mut command = desk.program("overside-window").unwrap();
+    let outcome = run(command.env_remove("DISPLAY"), SOON).unwrap();
+    assert_eq!(outcome.code(), 1);
+    assert!(outcome.err().contains("there is no display"), "{outcome:?}");
+    assert!(outcome.err().contains("overside status"), "{outcome:?}");
+}
+
+#[test]
+fn without_a_display_the_tray_works() {
+    let desk = Desk::new().unwrap();
+    let host = TrayHost::start(&desk).unwrap();
+    let mut command = desk.program("overside-desktop").unwrap();
+    let _tray = Running::spawn(command.env_remove("DISPLAY")).unwrap();
+    let item = host.item().unwrap();
+    item.wait_for_menu(|menu| menu.contains(&"Turn on".to_owned())).unwrap();
+    item.choose("Turn on").unwrap();
+    item.wait_for_menu(|menu| menu[0] == "(Overside: Idle)").unwrap();
+}
+
+#[test]
+fn without_a_bus_the_daemon_is_started_and_the_tray_waits() {
+    let desk = Desk::new().unwrap();
+    let mut command = desk.program("overside-desktop").unwrap();
+    command.arg("--background").env_remove("DBUS_SESSION_BUS_ADDRESS");
+    let tray = Running::spawn(&mut command).unwrap();
+    desk.wait_until("the daemon answers", || Ok(desk.state().is_ok())).unwrap();
+    assert_eq!(desk.state().unwrap(), State::Stopped);
+    tray.signal(rustix::process::Signal::TERM).unwrap();
+    let outcome = tray.finish(SOON).unwrap().success().unwrap();
+    assert!(outcome.err().contains("there is no session bus"), "{outcome:?}");
+}
+
+#[test]
+fn a_second_tray_leaves_the_first_alone() {
+    let desk = Desk::new().unwrap();
+    let host = TrayHost::start(&desk).unwrap();
+    let _tray = desk.start_tray().unwrap();
+    host.item().unwrap();
+    desk.start_tray().unwrap().finish(SOON).unwrap().success().unwrap();
+    assert_eq!(desk.home().traces().programs("overside-desktop").len(), 1);
+}
+
+#[test]
+fn a_daemon_that_is_not_installed_is_named() {
+    let desk = Desk::with(&[("OVERSIDE_DAEMON", "/nowhere/overside")]).unwrap();
+    let page = overside_desktop_tests::Page::open(&desk).unwrap();
+    page.wait_for_state("away").unwrap();
+    let said = page.text("main").unwrap();
+    assert!(said.contains("cannot start /nowhere/overside"), "{said}");
+}
