@@ -141,8 +141,8 @@ impl Cgroups {
     }
 
     /// Version and hierarchies, for mounting them in the environment.
-    pub(crate) fn hierarchies(&self) -> (Version, &[Hierarchy]) {
-        (self.version, &self.hierarchies)
+    pub(crate) fn hierarchies(&self) -> (Version, Vec<Hierarchy>) {
+        (self.version, self.hierarchies.clone())
     }
 
     fn group(&self, hierarchy: &Hierarchy) -> PathBuf {

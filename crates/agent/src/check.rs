@@ -65,7 +65,6 @@ fn look() -> Findings {
     } else {
         missing.extend(rootless::missing().into_iter().map(|(what, remedy)| unsuitable(what, format!("As root: {remedy}"))));
     }
-    let machine = Machine::look();
     Findings {
         protocol: PROTOCOL,
         version: env!("CARGO_PKG_VERSION"),
@@ -73,6 +72,6 @@ fn look() -> Findings {
         suitable: missing.is_empty(),
         missing,
         cgroups,
-        machine: Limits { milli_cpus: machine.milli_cpus, memory_bytes: machine.memory_bytes, pids: machine.pids },
+        machine: Machine::look().all(),
     }
 }

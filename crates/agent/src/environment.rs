@@ -7,6 +7,7 @@ mod init;
 mod mount;
 mod mounts;
 mod overlay;
+pub(crate) mod rootlesskit;
 mod tree;
 
 use std::{

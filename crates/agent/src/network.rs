@@ -62,9 +62,13 @@ impl Network {
         let mut command = tokio::process::Command::new(program);
         command.args(["--configure", "--mtu=65520", "--disable-host-loopback"]);
         command.arg(format!("--ready-fd={}", ready_write.as_raw_fd())).arg(format!("--exit-fd={}", exit_read.as_raw_fd()));
-        command.args(SANDBOX);
+        command.arg("--enable-seccomp");
         if rootless {
+            // Its sandbox needs the environment's own root (`setegid(0)`), which it has lost by then: slirp4netns 1.2 as an
+            // ordinary user fails with it, and rootlesskit turns it off too. The user's own rights are the limit instead.
             command.arg(format!("--userns-path=/proc/{pid}/ns/user"));
+        } else {
+            command.arg("--enable-sandbox");
         }
         command.arg("--netns-type=path").arg(format!("/proc/{pid}/ns/net")).arg("tap0");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).env_clear().kill_on_drop(true);
@@ -105,5 +109,3 @@ impl Network {
         let _ = self.child.kill().await;
     }
 }
-
-const SANDBOX: [&str; 2] = ["--enable-sandbox", "--enable-seccomp"];

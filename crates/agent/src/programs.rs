@@ -142,6 +142,14 @@ impl Programs {
         self.binds.contains_key(&path) || self.links.contains_key(&path)
     }
 
+    /// The first number of dockerd's version, as it tells it itself; 0 if it does not.
+    pub(crate) fn engine_version(&self) -> Result<u32, Problem> {
+        let Some(dockerd) = self.binds.get(&Path::new(PROGRAMS).join("dockerd")) else { return Ok(0) };
+        let output = Command::new(dockerd).arg("--version").env_clear().stdin(Stdio::null()).output();
+        let output = output.during(format_args!("running {} --version", dockerd.display()))?;
+        Ok(major_version(&String::from_utf8_lossy(&output.stdout)))
+    }
+
     /// A program under its name; where it is a link (Debian's alternatives), its file under the file's own name as well,
     /// because such programs look at the name that they were called by.
     fn add(&mut self, name: &str, file: &Path, listings: &mut Vec<Listing>) -> Result<(), Problem> {
@@ -227,6 +235,12 @@ fn look_up(path: &[PathBuf], name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file() && access(file, Access::EXEC_OK).is_ok())
 }
 
+/// The 28 of `Docker version 28.5.2+dfsg4, build 3ef3c07`.
+fn major_version(text: &str) -> u32 {
+    let number = text.split_whitespace().nth(2).and_then(|version| version.split('.').next());
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
 /// The loader at work on one program.
 struct Listing {
     file: PathBuf,
@@ -273,6 +287,12 @@ mod tests {
         programs.add_library(Path::new("/usr/local/lib/liblocal.so.1"));
         assert_eq!(programs.binds[Path::new("/usr/lib/overside/libodd.so.1")], Path::new("/tmp/lab/lib/libodd.so.1"));
         assert_eq!(programs.library_path, [Path::new("/usr/lib/overside"), Path::new("/usr/local/lib")]);
+    }
+
+    #[test]
+    fn the_version_of_dockerd_is_read_from_what_it_prints() {
+        assert_eq!(major_version("Docker version 28.5.2+dfsg4, build 3ef3c07c883be49a2e8097bcf6d2952fce1d70eb\n"), 28);
+        assert_eq!(major_version("nonsense"), 0);
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) name: String,
     /// What of the machine is seen in it.
     pub(crate) programs: Programs,
+    /// Whether dockerd expects rootlesskit to be there.
+    pub(crate) rootlesskit: bool,
     /// `cgroup.procs` files to enter before anything else.
     pub(crate) entrances: Vec<PathBuf>,
     /// Cgroup hierarchies to mount.

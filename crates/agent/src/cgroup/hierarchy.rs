@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// The version of the cgroup interface that carries the controllers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Version {
     /// One hierarchy a controller.
     V1,

@@ -33,6 +33,11 @@ impl Machine {
             pids: pids.trim().parse().unwrap_or(u64::MAX),
         }
     }
+
+    /// All of it.
+    pub(crate) const fn all(self) -> Limits {
+        Limits { milli_cpus: self.milli_cpus, memory_bytes: self.memory_bytes, pids: self.pids }
+    }
 }
 
 fn total_memory(meminfo: &str) -> Option<u64> {

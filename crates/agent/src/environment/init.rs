@@ -6,7 +6,7 @@
 use std::{
     os::{
         fd::{AsFd, OwnedFd},
-        unix::process::ExitStatusExt,
+        unix::{net::UnixListener, process::ExitStatusExt},
     },
     path::Path,
     process::{Command as Program, ExitCode, ExitStatus, Stdio},
@@ -25,7 +25,7 @@ use rustix::{
     process::{Pid, WaitOptions, wait},
 };
 
-use super::{mounts, overlay};
+use super::{mounts, overlay, rootlesskit};
 use crate::{
     problem::{During, internal},
     wire::{self, Command, Event, Plan},
@@ -53,9 +53,10 @@ pub(super) fn run(wire: &OwnedFd, plan: &Plan) -> Result<ExitCode, Problem> {
     let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).during("receiving signals")?;
     let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).during("watching /run")?;
     inotify::add_watch(&watch, "/run", inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO).during("watching /run")?;
+    let rootlesskit = if plan.rootlesskit { Some(rootlesskit::listen()?) } else { None };
     let engine = start_engine(plan, driver)?;
     tell(wire, &Event::Started)?;
-    Init { wire, signals, watch: Some(watch), engine }.run()
+    Init { wire, signals, watch: Some(watch), rootlesskit, engine }.run()
 }
 
 struct Init<'a> {
@@ -63,32 +64,48 @@ struct Init<'a> {
     signals: SignalFd,
     /// Until the engine's socket has appeared.
     watch: Option<OwnedFd>,
+    /// Where dockerd wants to hear rootlesskit.
+    rootlesskit: Option<UnixListener>,
     engine: Pid,
 }
 
 impl Init<'_> {
     fn run(mut self) -> Result<ExitCode, Problem> {
         loop {
-            let mut ready = vec![PollFd::new(self.wire, PollFlags::IN), PollFd::new(&self.signals, PollFlags::IN)];
-            ready.extend(self.watch.as_ref().map(|watch| PollFd::new(watch, PollFlags::IN)));
-            match poll(&mut ready, None) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return Err(error).during("waiting for events"),
-            }
-            let fired: Vec<bool> = ready.iter().map(|entry| !entry.revents().is_empty()).collect();
-            if fired.get(2) == Some(&true) {
+            let [wire, signals, watch, rootlesskit] = self.wait()?;
+            if watch {
                 self.look_for_socket()?;
             }
-            if fired.get(1) == Some(&true)
-                && let Some(status) = self.handle_signals()
-            {
+            if rootlesskit && let Some(listener) = &self.rootlesskit {
+                rootlesskit::answer(listener);
+            }
+            if signals && let Some(status) = self.handle_signals() {
                 tell(self.wire, &Event::EngineEnded(status))?;
                 return Ok(ExitCode::SUCCESS);
             }
-            if fired.first() == Some(&true) && !self.handle_command()? {
+            if wire && !self.handle_command()? {
                 return Ok(ExitCode::SUCCESS);
             }
         }
+    }
+
+    /// Waits until something has happened, and tells where.
+    fn wait(&self) -> Result<[bool; 4], Problem> {
+        let sources = [
+            Some(self.wire.as_fd()),
+            Some(self.signals.as_fd()),
+            self.watch.as_ref().map(AsFd::as_fd),
+            self.rootlesskit.as_ref().map(AsFd::as_fd),
+        ];
+        let present = sources.iter().flatten();
+        let mut polled: Vec<PollFd<'_>> = present.map(|source| PollFd::from_borrowed_fd(*source, PollFlags::IN)).collect();
+        match poll(&mut polled, None) {
+            Ok(_) => {}
+            Err(Errno::INTR) => return Ok([false; 4]),
+            Err(error) => return Err(error).during("waiting for events"),
+        }
+        let mut fired = polled.iter().map(|entry| !entry.revents().is_empty());
+        Ok(sources.map(|source| source.is_some() && fired.next() == Some(true)))
     }
 
     fn look_for_socket(&mut self) -> Result<(), Problem> {
@@ -155,6 +172,13 @@ fn start_engine(plan: &Plan, driver: &str) -> Result<Pid, Problem> {
     let mut program = Program::new("/usr/bin/dockerd");
     program.args(ARGUMENTS).arg(format!("--storage-driver={driver}")).current_dir("/").stdin(Stdio::null());
     program.env_clear().env("PATH", "/usr/sbin:/usr/bin").env("HOME", "/root");
+    if !plan.privileged {
+        // Without cgroups of its own dockerd starts in this mode only; it then wants to know where its files may be.
+        program.arg("--rootless").env("XDG_RUNTIME_DIR", "/run");
+    }
+    if plan.rootlesskit {
+        program.env("ROOTLESSKIT_STATE_DIR", rootlesskit::STATE);
+    }
     if !plan.programs.library_path.is_empty() {
         let path: Vec<String> = plan.programs.library_path.iter().map(|path| path.display().to_string()).collect();
         program.env("LD_LIBRARY_PATH", path.join(":"));

@@ -41,7 +41,7 @@ pub(super) fn enter(plan: &Plan) -> Result<(), Problem> {
         memory(&root.join(path), 0o1777, MountFlags::NOSUID | MountFlags::NODEV)?;
     }
     if let Some((version, hierarchies)) = &plan.cgroups {
-        cgroups(&root.join("sys/fs/cgroup"), *version, hierarchies)?;
+        cgroups(&root.join("sys/fs/cgroup"), *version, hierarchies, plan.privileged)?;
     }
     let doing = "changing into the environment's tree";
     chdir(root).during(doing)?;
@@ -74,14 +74,21 @@ fn devices(dev: &Path) -> Result<(), Problem> {
     links.iter().try_for_each(|(target, link)| symlink(target, dev.join(link))).during("making links in /dev")
 }
 
-/// The environment's part of each hierarchy: its cgroup namespace makes them look like whole ones.
-fn cgroups(target: &Path, version: Version, hierarchies: &[Hierarchy]) -> Result<(), Problem> {
-    let plain = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+/// The environment's part of each hierarchy: its cgroup namespace makes them look like whole ones. Where no part was
+/// delegated there is nothing to be written.
+fn cgroups(target: &Path, version: Version, hierarchies: &[Hierarchy], delegated: bool) -> Result<(), Problem> {
+    let mut plain = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     if version == Version::V2 {
-        file_system("cgroup2", target, plain, "")?;
-        return hand_on_controllers(target);
+        if delegated {
+            file_system("cgroup2", target, plain, "")?;
+            return hand_on_controllers(target);
+        }
+        return file_system("cgroup2", target, plain | MountFlags::RDONLY, "");
     }
     memory(target, 0o755, plain)?;
+    if !delegated {
+        plain |= MountFlags::RDONLY;
+    }
     for hierarchy in hierarchies {
         let name = hierarchy.directory();
         file_system("cgroup", &target.join(&name), plain, &hierarchy.mount_options())?;

@@ -33,6 +33,7 @@ use super::{
 use crate::{
     cgroup::{self, Cgroups, Machine},
     engine::EngineSocket,
+    environment::rootlesskit,
     link::Link,
     network::{self, Network},
     parts::Parts,
@@ -87,7 +88,13 @@ impl Preparation {
             Isolation::Namespaces => None,
             Isolation::Rootless => Some(rootless::UserIds::find()?),
         };
-        let (limits, mut notes) = cgroup::lower(spec.limits, Machine::look());
+        let (limits, mut notes) = match isolation {
+            Isolation::Namespaces => cgroup::lower(spec.limits, Machine::look()),
+            Isolation::Rootless => (
+                Machine::look().all(),
+                vec!["CPU, memory and processes of the environment are not limited: the agent is not root.".to_owned()],
+            ),
+        };
         programs.binds.retain(|target, _| !target.starts_with("/etc/docker"));
 
         reporter.step("namespaces", "Making the environment's namespaces");
@@ -143,25 +150,25 @@ fn begin(
     fs::create_dir(spec.directory.join("root")).during("making the environment's root")?;
     let ids = match &user_ids {
         None => Some(claim(parts, limits, notes)?),
-        Some(_) => {
-            notes.push("CPU, memory and processes of the environment are not limited: the agent is not root.".to_owned());
-            None
-        }
+        Some(_) => None,
     };
     if let Some(ids) = ids {
         std::os::unix::fs::chown(&data, Some(ids.first), Some(ids.first)).during("handing over the engine's directory")?;
         fs::set_permissions(&data, PermissionsExt::from_mode(0o710)).during("handing over the engine's directory")?;
     }
+    let rootlesskit = user_ids.is_some() && programs.engine_version()? >= rootlesskit::SINCE;
     let plan = Plan {
         privileged: user_ids.is_none(),
+        rootlesskit,
         directory: spec.directory.clone(),
         name: spec.id.to_string(),
         programs,
         entrances: parts.record.cgroups.as_ref().map(Cgroups::entrances).unwrap_or_default(),
-        cgroups: parts.record.cgroups.as_ref().map(|cgroups| {
-            let (version, hierarchies) = cgroups.hierarchies();
-            (version, hierarchies.to_vec())
-        }),
+        cgroups: match &parts.record.cgroups {
+            Some(cgroups) => Some(cgroups.hierarchies()),
+            // runc insists on seeing cgroups, also where it may not make any.
+            None => cgroup::detect(&mountinfo()?),
+        },
     };
     let (wire, theirs) = wire::pair()?;
     let (log, log_write) = pipe_with(PipeFlags::CLOEXEC).during("making a pipe")?;
@@ -201,10 +208,13 @@ fn begin(
     Ok((wire, log))
 }
 
+fn mountinfo() -> Result<String, Problem> {
+    fs::read_to_string("/proc/self/mountinfo").during("looking for cgroups")
+}
+
 /// Claims a slot: its cgroups, and with them a range of ids.
 fn claim(parts: &mut Parts, limits: Limits, notes: &mut Vec<String>) -> Result<IdRange, Problem> {
-    let mountinfo = fs::read_to_string("/proc/self/mountinfo").during("looking for cgroups")?;
-    let (version, hierarchies) = cgroup::detect(&mountinfo).ok_or_else(|| {
+    let (version, hierarchies) = cgroup::detect(&mountinfo()?).ok_or_else(|| {
         unsuitable("no cgroups are mounted on this machine", "Mount them: `mount -t cgroup2 cgroup2 /sys/fs/cgroup`")
     })?;
     let available = subordinate::parse_map(&fs::read_to_string("/proc/self/uid_map").during("looking for user ids")?);
