@@ -16,7 +16,7 @@ use overside_io::local::Listener;
 use overside_model::{ErrorCode, Problem, Status};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::patch;
 
@@ -46,8 +46,12 @@ pub enum Command {
 /// What the control API needs of the daemon.
 #[async_trait]
 pub trait Daemon: Send + Sync + 'static {
-    /// The status, changed whenever it changes.
+    /// The status, changed whenever it changes. Its seconds are of the moment of the change.
     fn status(&self) -> watch::Receiver<Status>;
+    /// The status at this moment.
+    fn status_now(&self) -> Status {
+        self.status().borrow().clone()
+    }
     /// Carries out a command, and returns when it has taken effect.
     async fn command(&self, command: Command) -> Result<(), Problem>;
     /// Every setting as `{name: {value, expected, purpose}}`.
@@ -58,11 +62,13 @@ pub trait Daemon: Send + Sync + 'static {
 
 type Body = BoxBody<Bytes, Infallible>;
 
-/// Serves the control API until `shutdown` is cancelled. Held event streams end with it.
+/// Serves the control API until `shutdown` is cancelled. Held event streams end with it; answers that are under way are
+/// still given, that to the shutdown among them.
 pub async fn serve(listener: Listener, daemon: Arc<dyn Daemon>, shutdown: CancellationToken) {
+    let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
-            () = shutdown.cancelled() => return,
+            () = shutdown.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         let stream = match accepted {
@@ -74,24 +80,35 @@ pub async fn serve(listener: Listener, daemon: Arc<dyn Daemon>, shutdown: Cancel
             }
         };
         let (daemon, shutdown) = (daemon.clone(), shutdown.clone());
-        tokio::spawn(async move {
+        connections.spawn(async move {
             let service = service_fn(|request| {
                 let (daemon, shutdown) = (daemon.clone(), shutdown.clone());
                 async move { Ok::<_, Infallible>(answer(request, &*daemon, shutdown).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = connection.await {
+            let mut connection = std::pin::pin!(connection);
+            let result = tokio::select! {
+                result = connection.as_mut() => result,
+                () = shutdown.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = result {
                 tracing::debug!(%error, "control connection ended");
             }
         });
     }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
 }
 
 async fn answer(request: Request<Incoming>, daemon: &dyn Daemon, shutdown: CancellationToken) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let force = request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "force=true"));
     let command = match (request.method(), path.as_str()) {
-        (&Method::GET, "/v1/status") => return json_response(&*daemon.status().borrow()),
+        (&Method::GET, "/v1/status") => return json_response(&daemon.status_now()),
         (&Method::GET, "/v1/version") => return json_response(&json!({ "version": env!("CARGO_PKG_VERSION") })),
         (&Method::GET, "/v1/events") => return events(daemon.status(), shutdown),
         (&Method::GET, "/v1/settings") => return json_response(&daemon.settings()),
@@ -117,7 +134,7 @@ async fn answer(request: Request<Incoming>, daemon: &dyn Daemon, shutdown: Cance
         }
     };
     match daemon.command(command).await {
-        Ok(()) => json_response(&*daemon.status().borrow()),
+        Ok(()) => json_response(&daemon.status_now()),
         Err(problem) => failure(&problem),
     }
 }

@@ -1,0 +1,192 @@
+//! What the session machine asks for, carried out.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use overside_model::{
+    EnvironmentId, ErrorCode, Problem, Progress, SessionId, Settings,
+    agent::{LeaseTerms, Limits, Operation as AgentOperation},
+};
+use overside_runner::{Order, Provider};
+use overside_session::Operation;
+use overside_tunnel::Credentials;
+use tokio::task::JoinHandle;
+
+use crate::{
+    core::{Current, Shared},
+    environment::Environment,
+    facts,
+    record::Record,
+};
+
+/// Processes and threads of an environment: what a busy engine with a few hundred containers needs.
+const PIDS: u64 = 32_768;
+/// Longest time for the agent to freeze or thaw an environment.
+const FREEZE: Duration = Duration::from_secs(20);
+/// Longest time for the agent to delete its environment before the provider does it from outside.
+const GRACEFUL_DELETE: Duration = Duration::from_secs(15);
+
+/// What a start needs, decided before it begins.
+pub(crate) struct Plan {
+    pub(crate) record: Record,
+    provider: Arc<dyn Provider>,
+    limits: Limits,
+    lease: LeaseTerms,
+}
+
+pub(crate) fn prepare(
+    settings: &Settings,
+    providers: &BTreeMap<String, Arc<dyn Provider>>,
+    lease: LeaseTerms,
+) -> Result<Plan, Problem> {
+    let provider = providers.get(&settings.runner).cloned().ok_or_else(|| {
+        Problem::new(
+            ErrorCode::UnknownName,
+            format!("there is no runner {:?}", settings.runner),
+            "Choose one with `overside settings set runner NAME`.",
+        )
+    })?;
+    let record = Record {
+        session: SessionId::from_random(rand::random()),
+        environment: EnvironmentId::from_random(rand::random()),
+        runner: settings.runner.clone(),
+        started_at: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        host_key: None,
+        notes: Vec::new(),
+    };
+    let limits = Limits { milli_cpus: settings.milli_cpus, memory_bytes: settings.memory_bytes, pids: PIDS };
+    Ok(Plan { record, provider, limits, lease })
+}
+
+/// Makes an environment and connects to it.
+pub(crate) async fn start(shared: Arc<Shared>, operation: Operation, plan: Plan) {
+    let id = plan.record.environment.clone();
+    let provider = plan.provider.clone();
+    match make(&shared, plan).await {
+        Ok(made) => shared.handle_started(operation, Ok(made)),
+        Err(problem) => {
+            // The provider left nothing of a creation that failed, but the failure may have come later.
+            if let Err(error) = provider.destroy(&id).await {
+                tracing::warn!(%error, environment = %id, "what a failed start left cannot be removed");
+            }
+            if let Err(error) = shared.record_file.remove() {
+                tracing::warn!(%error, "the session's state cannot be removed");
+            }
+            shared.handle_started(operation, Err(problem));
+        }
+    }
+}
+
+async fn make(shared: &Arc<Shared>, plan: Plan) -> Result<(Record, Arc<Environment>), Problem> {
+    let Plan { mut record, provider, limits, lease } = plan;
+    let id = record.environment.clone();
+    let report = |progress: Progress| shared.handle_progress(&id, progress);
+    let step = |step: &str, detail: &str| report(Progress { step: step.to_owned(), detail: detail.to_owned() });
+    let unusable = |error: overside_tunnel::CredentialsError| {
+        Problem::new(ErrorCode::Internal, format!("cannot make the session's key: {error}"), "")
+    };
+    let credentials = Credentials::generate().map_err(unusable)?;
+    shared.record_file.begin(&record, &credentials)?;
+    step("agent", "Starting the agent");
+    let order =
+        Order { id: id.clone(), client_key: credentials.public_line().map_err(unusable)?, limits, lease };
+    let facts = provider.create(&order, &report).await?;
+    tracing::info!(environment = %id, timings = ?facts.timings, version = facts.engine_version, "environment made");
+    record.host_key = Some(facts.host_key.clone());
+    record.notes = facts.notes;
+    shared.record_file.update(&record)?;
+    step("connect", "Connecting to the engine");
+    let environment =
+        Environment::connect(provider, id, credentials, facts.host_key, shared.patience.subscribe()).await?;
+    let environment = Arc::new(environment);
+    remember_facts(shared.clone(), environment.clone());
+    Ok((record, environment))
+}
+
+/// Asks the fresh engine in the background what clients will want to know of it.
+fn remember_facts(shared: Arc<Shared>, environment: Arc<Environment>) {
+    tokio::spawn(async move {
+        match facts::ask(&environment.link).await {
+            Ok(facts) => shared.set_facts(facts),
+            Err(error) => tracing::debug!(%error, "the engine's facts are not known"),
+        }
+    });
+}
+
+/// Connects to an environment that an earlier daemon left, and thaws it.
+pub(crate) async fn adopt(
+    shared: &Arc<Shared>,
+    provider: Arc<dyn Provider>,
+    record: &Record,
+    credentials: Credentials,
+) -> Result<Arc<Environment>, Problem> {
+    let Some(host_key) = record.host_key.clone() else {
+        return Err(Problem::new(ErrorCode::EnvironmentLost, "the environment was never ready", ""));
+    };
+    let id = record.environment.clone();
+    let environment = Environment::connect(provider, id, credentials, host_key, shared.patience.subscribe()).await?;
+    within(FREEZE, "thaw", environment.link.operate(AgentOperation::Thaw)).await?;
+    Ok(Arc::new(environment))
+}
+
+/// Freezes the environment.
+pub(crate) async fn suspend(shared: Arc<Shared>, operation: Operation, environment: Option<Arc<Environment>>) {
+    let result = operate(environment, "freeze", AgentOperation::Freeze).await;
+    shared.handle_suspended(operation, result);
+}
+
+/// Thaws it.
+pub(crate) async fn resume(shared: Arc<Shared>, operation: Operation, environment: Option<Arc<Environment>>) {
+    let result = operate(environment, "thaw", AgentOperation::Thaw).await;
+    shared.handle_resumed(operation, result);
+}
+
+async fn operate(environment: Option<Arc<Environment>>, what: &str, operation: AgentOperation) -> Result<(), Problem> {
+    let gone = || Problem::new(ErrorCode::EnvironmentLost, "there is no environment", "");
+    let environment = environment.ok_or_else(gone)?;
+    within(FREEZE, what, environment.link.operate(operation)).await
+}
+
+async fn within(limit: Duration, what: &str, work: impl Future<Output = Result<(), Problem>>) -> Result<(), Problem> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+        Err(Problem::new(
+            ErrorCode::EngineFailed,
+            format!("the environment did not {what} within {} s", limit.as_secs()),
+            "",
+        ))
+    })
+}
+
+/// Deletes whatever there is of the environment, after the effect that is under way was cancelled.
+pub(crate) async fn delete(
+    shared: Arc<Shared>,
+    operation: Operation,
+    current: Option<Current>,
+    cancelled: Option<JoinHandle<()>>,
+) {
+    if let Some(task) = cancelled {
+        task.abort();
+        // Whether it was cancelled or had finished does not matter; that it has ended does.
+        let _ = task.await;
+    }
+    let result = match current {
+        Some(current) => destroy(&shared, current).await,
+        None => Ok(()),
+    };
+    if let Err(problem) = &result {
+        tracing::error!(%problem, "an environment could not be removed");
+    }
+    shared.handle_deleted(operation, result);
+}
+
+async fn destroy(shared: &Shared, current: Current) -> Result<(), Problem> {
+    if let Some(environment) = &current.environment {
+        let asked = environment.link.operate(AgentOperation::Delete);
+        if let Err(error) = within(GRACEFUL_DELETE, "delete itself", asked).await {
+            tracing::debug!(%error, "the agent did not delete its environment; the provider does");
+        }
+    }
+    if let Some(provider) = shared.providers.get(&current.record.runner) {
+        provider.destroy(&current.record.environment).await?;
+    }
+    shared.record_file.remove()
+}
