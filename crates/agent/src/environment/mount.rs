@@ -37,14 +37,19 @@ pub(super) fn bind(source: &Path, target: &Path) -> Result<(), Problem> {
     mount_bind_recursive(source, target).during(what())
 }
 
-/// Makes one mount read-only and takes set-user-id programs and devices out of it. What its source forbids stays forbidden:
-/// in a user namespace the kernel refuses to lose such a flag.
+/// Makes one mount read-only. What its source forbids stays forbidden: in a user namespace the kernel refuses to lose such
+/// a flag. Nothing more is forbidden, because runc loses the flags that it does not expect, and `docker run --init` fails;
+/// nor is there need to: the set-user-id bit of a file whose owner has no id in the environment counts for nothing.
 pub(super) fn lock(target: &Path) -> Result<(), Problem> {
     let doing = || format!("write-protecting {}", target.display());
     let forbidden = statvfs(target).during(doing())?.f_flag;
-    let mut flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
-    if forbidden.contains(StatVfsMountFlags::NOEXEC) {
-        flags |= MountFlags::NOEXEC;
+    let mut flags = MountFlags::BIND | MountFlags::RDONLY;
+    for (present, flag) in [
+        (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+        (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+    ] {
+        flags.set(flag, forbidden.contains(present));
     }
     mount_remount(target, flags, "").during(doing())
 }
