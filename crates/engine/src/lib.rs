@@ -18,4 +18,4 @@ mod facts;
 mod gate;
 mod record;
 
-pub use daemon::{Daemon, Wiring};
+pub use daemon::{Daemon, Stopper, Wiring};

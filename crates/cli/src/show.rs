@@ -1,0 +1,139 @@
+//! What the command line shows to people.
+
+use std::{fmt::Write, time::Duration};
+
+use overside_config::Home;
+use overside_model::{Problem, Settings, State, Status, Usage, settings::TABLE};
+use serde_json::Value;
+
+/// A duration in the two largest units that it has.
+fn duration(seconds: u64) -> String {
+    let text = humantime::format_duration(Duration::from_secs(seconds)).to_string();
+    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+/// After `overside start`.
+pub(crate) fn started(status: &Status, docker_host: Option<&str>) -> String {
+    let mut text = format!("Overside is on ({}), runner {}.\n", status.state.name(), status.runner);
+    if let Some(error) = &status.error {
+        let _ = writeln!(text, "Last error: {}", error.sentence());
+    }
+    if status.state == State::Idle {
+        text.push_str("The engine starts with your first docker command, for example `docker run --rm hello-world`.\n");
+    }
+    let elsewhere = docker_host.filter(|host| !host.is_empty() && !host.ends_with(&status.socket));
+    if let Some(host) = elsewhere {
+        let _ = writeln!(
+            text,
+            "DOCKER_HOST={host} overrides the Docker context here: unset it, or set it to unix://{}.",
+            status.socket
+        );
+    }
+    text
+}
+
+/// `overside status`.
+pub(crate) fn status(status: &Status) -> String {
+    let mut text = String::new();
+    let mut row = |name: &str, value: String| {
+        let _ = writeln!(text, "{name:<12}{value}");
+    };
+    row("State", format!("{} on {}", status.state.name(), status.runner));
+    if let Some(progress) = &status.progress {
+        row("Step", progress.detail.clone());
+    }
+    if let Some(session) = &status.session {
+        let environment = session.environment.as_ref().map_or("none yet", |id| id.as_str());
+        row("Environment", format!("{environment}, since {}", session.started_at));
+        for note in &session.notes {
+            row("", note.clone());
+        }
+    }
+    for (index, reason) in status.awake_because.iter().enumerate() {
+        row(if index == 0 { "Awake for" } else { "" }, format!("{} {}", reason.kind, reason.detail));
+    }
+    if let Some(seconds) = status.idle_in_seconds {
+        row("Idle in", duration(seconds));
+    }
+    if let Some(seconds) = status.grace_remaining_seconds {
+        row("Deleted in", duration(seconds));
+    }
+    row("Used today", format!("{} of {}", duration(status.usage.today_seconds), duration(status.usage.limit_seconds)));
+    row("Socket", format!("unix://{}", status.socket));
+    if let Some(error) = &status.error {
+        row("Error", error.message.clone());
+        if !error.hint.is_empty() {
+            row("", error.hint.clone());
+        }
+    }
+    text
+}
+
+/// The status while no daemon runs.
+pub(crate) fn without_daemon(home: &Home, settings: &Settings, error: Problem) -> Status {
+    Status {
+        state: State::Stopped,
+        runner: settings.runner.clone(),
+        socket: home.docker_socket().display().to_string(),
+        session: None,
+        progress: None,
+        awake_because: Vec::new(),
+        ignored_pollers: Vec::new(),
+        idle_in_seconds: None,
+        grace_remaining_seconds: None,
+        prompt: None,
+        usage: Usage { today_seconds: 0, limit_seconds: settings.daily_limit.as_secs() },
+        ports: Vec::new(),
+        mounts: Vec::new(),
+        error: Some(error),
+    }
+}
+
+/// A value as it is typed on a command line.
+pub(crate) fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// `overside settings get`.
+pub(crate) fn settings(settings: &Settings) -> String {
+    let mut text = String::new();
+    for row in TABLE {
+        let value = settings.get(row.name).unwrap_or(Value::Null);
+        let _ = writeln!(text, "{:<22}{:<10}{}", row.name, plain(&value), row.expected);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use overside_model::ErrorCode;
+
+    use super::*;
+
+    fn idle() -> Status {
+        let problem = Problem::new(ErrorCode::EngineMissing, "no dockerd", "Install it.");
+        let status = without_daemon(&Home::at(std::path::Path::new("/h")), &Settings::default(), problem);
+        Status { state: State::Idle, error: None, ..status }
+    }
+
+    #[test]
+    fn durations_are_short() {
+        assert_eq!(duration(0), "0s");
+        assert_eq!(duration(3 * 3600 + 62), "3h 1m");
+    }
+
+    #[test]
+    fn a_docker_host_that_leads_elsewhere_is_pointed_out() {
+        assert!(started(&idle(), Some("tcp://other:2375")).contains("overrides the Docker context"));
+        for own in [None, Some(""), Some("unix:///h/docker.sock")] {
+            assert!(!started(&idle(), own).contains("DOCKER_HOST"), "{own:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_shown_with_its_next_step() {
+        let error = Some(Problem::new(ErrorCode::EngineMissing, "no dockerd", "Install it."));
+        let text = status(&Status { error, ..idle() });
+        assert!(text.ends_with("Error       no dockerd\n            Install it.\n"), "{text}");
+    }
+}
