@@ -48,12 +48,12 @@ trait Panel {
     fn show(&mut self, view: View) -> impl Future<Output = ()>;
 }
 
-/// Runs the tray of `home` until it is quit. The window is opened at once if `open_window` says so.
+/// Runs the tray of `home` until it is quit. `with_window` opens the window at once.
 ///
 /// # Errors
 /// Where the platform cannot run a tray at all; one that merely has nowhere to be drawn waits for it.
-pub fn run(home: &Home, open_window: bool) -> Result<()> {
-    platform::run(home, open_window)
+pub fn run(home: &Home, with_window: bool) -> Result<()> {
+    platform::run(home, with_window)
 }
 
 /// The tray's life: returns when it is quit. `clicks` brings what is chosen in the menu.
@@ -61,18 +61,18 @@ async fn control(
     connection: Connection,
     mut panel: impl Panel,
     mut clicks: mpsc::UnboundedReceiver<Action>,
-    open_window: bool,
-) -> Result<()> {
+    with_window: bool,
+) {
     let words = Words::of(&user_language());
     let mut links = connection.links();
     let mut refusal: Option<Problem> = None;
-    // Each ends with its window. Dropped when the tray is quit, which closes them.
+    // Each ends with its window.
     let mut windows: JoinSet<()> = JoinSet::new();
     let mut requests: JoinSet<Result<(), Problem>> = JoinSet::new();
     let mut quit = std::pin::pin!(quit_signal());
 
-    if open_window {
-        watch_window(&mut windows);
+    if with_window {
+        open_window(&mut windows);
     }
     let mut shown = None;
     loop {
@@ -83,15 +83,17 @@ async fn control(
         }
         tokio::select! {
             changed = links.changed() => {
-                changed.context("the daemon is no longer followed")?;
+                if changed.is_err() {
+                    break;
+                }
                 let before = shown.as_ref().map(|view| view.icon);
                 if before != Some(view(&links.borrow(), None, &words).icon) {
                     refusal = None;
                 }
             }
             Some(action) = clicks.recv() => match action {
-                Action::Quit => return Ok(()),
-                Action::OpenWindow => watch_window(&mut windows),
+                Action::Quit => break,
+                Action::OpenWindow => open_window(&mut windows),
                 request => {
                     refusal = None;
                     let connection = connection.clone();
@@ -102,9 +104,11 @@ async fn control(
                 refusal = answer.ok().and_then(Result::err);
             }
             Some(_closed) = windows.join_next() => {}
-            () = &mut quit => return Ok(()),
+            () = &mut quit => break,
         }
     }
+    // Ends what waits for the windows, and with it the windows.
+    windows.shutdown().await;
 }
 
 /// Asks the daemon for what was chosen.
@@ -120,7 +124,7 @@ async fn carry_out(action: Action, connection: &Connection) -> Result<(), Proble
 }
 
 /// Opens the window. Where one is open already, the new process brings it to the front and ends.
-fn watch_window(windows: &mut JoinSet<()>) {
+fn open_window(windows: &mut JoinSet<()>) {
     match spawn_window() {
         Ok(mut window) => {
             windows.spawn(async move {

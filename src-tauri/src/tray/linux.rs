@@ -18,7 +18,7 @@ use crate::{
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 const LAST_LOOK: Duration = Duration::from_secs(60);
 
-pub(super) fn run(home: &Home, open_window: bool) -> Result<()> {
+pub(super) fn run(home: &Home, with_window: bool) -> Result<()> {
     // One thread: there is nothing to do at once, and each thread costs memory.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
@@ -26,8 +26,9 @@ pub(super) fn run(home: &Home, open_window: bool) -> Result<()> {
         let (click, clicks) = mpsc::unbounded_channel();
         let (view, views) = watch::channel(None);
         tokio::spawn(draw(views, click));
-        control(Connection::open(home), Views(view), clicks, open_window).await
-    })
+        control(Connection::open(home), Views(view), clicks, with_window).await;
+    });
+    Ok(())
 }
 
 /// The latest view, for whatever draws it once there is a bus.

@@ -20,7 +20,7 @@ const TRAY: &str = "overside";
 /// Scaled down by the system where its bar is lower.
 const SIDE: u32 = 32;
 
-pub(super) fn run(home: &Home, open_window: bool) -> Result<()> {
+pub(super) fn run(home: &Home, with_window: bool) -> Result<()> {
     let (click, clicks) = mpsc::unbounded_channel();
     let home = home.clone();
     let app = tauri::Builder::default()
@@ -36,11 +36,8 @@ pub(super) fn run(home: &Home, open_window: bool) -> Result<()> {
                 }
             });
             tauri::async_runtime::spawn(async move {
-                let outcome = control(Connection::open(&home), Native(handle.clone()), clicks, open_window).await;
-                if let Err(error) = &outcome {
-                    tracing::error!(%error, "the tray ended");
-                }
-                handle.exit(i32::from(outcome.is_err()));
+                control(Connection::open(&home), Native(handle.clone()), clicks, with_window).await;
+                handle.exit(0);
             });
             Ok(())
         })

@@ -44,8 +44,8 @@ impl Scripted {
         Ok(Self { status, end, server: Some(server) })
     }
 
-    /// Becomes another status.
-    pub fn become_(&self, status: Status) {
+    /// Shows another status.
+    pub fn show(&self, status: Status) {
         self.status.send_replace(status);
     }
 }

@@ -68,7 +68,7 @@ fn every_state_has_its_icon_in_the_tray() {
     let item = host.item().unwrap();
     for status in each() {
         let name = status.state.name();
-        daemon.become_(status);
+        daemon.show(status);
         item.wait_for_icon(name).unwrap();
     }
 }
@@ -115,7 +115,7 @@ fn pictures(desk: &Desk, suffix: &str) {
     let page = Page::open(desk).unwrap();
     for status in each() {
         let name = status.state.name();
-        daemon.become_(status);
+        daemon.show(status);
         page.wait_for_state(name).unwrap();
         page.screenshot(&format!("{name}-{suffix}")).unwrap();
     }
