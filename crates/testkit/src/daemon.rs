@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use overside_model::{State, Status};
 use rustix::process::Signal;
 
@@ -17,10 +17,14 @@ use crate::{
     process::{LIMIT, Outcome, Running, run},
 };
 
-/// A running `overside daemon`.
+/// What the daemon says on standard error once its sockets answer.
+const LISTENS: &str = "Overside listens on";
+
+/// A running `overside daemon`. Dropped, it is asked to end, as by a logout, and takes its environment along.
 pub struct Daemon<'a> {
     home: &'a TempHome,
-    process: Running,
+    /// None once it was ended.
+    process: Option<Running>,
 }
 
 impl<'a> Daemon<'a> {
@@ -29,17 +33,9 @@ impl<'a> Daemon<'a> {
     /// # Errors
     /// It ended instead; says why.
     pub fn start(home: &'a TempHome) -> Result<Self> {
-        let mut process = Running::spawn(&mut home.overside(&["daemon"])?)?;
-        let deadline = Instant::now() + LIMIT;
-        while run(&mut home.overside(&["status", "--format", "json"])?, LIMIT)?.code() != 0 {
-            if process.has_ended()? {
-                bail!("the daemon ended at once: {:?}", process.finish(LIMIT)?);
-            }
-            if Instant::now() > deadline {
-                bail!("the daemon did not answer within {LIMIT:?}");
-            }
-        }
-        Ok(Self { home, process })
+        let process = Running::spawn(&mut home.overside(&["daemon"])?)?;
+        process.wait_for_error(LISTENS, LIMIT)?;
+        Ok(Self { home, process: Some(process) })
     }
 
     /// Starts one and turns it on.
@@ -52,9 +48,9 @@ impl<'a> Daemon<'a> {
         Ok(daemon)
     }
 
-    /// The daemon's process id.
+    /// The daemon's process id; zero once it was ended.
     pub fn pid(&self) -> u32 {
-        self.process.pid()
+        self.process.as_ref().map_or(0, Running::pid)
     }
 
     /// Runs `overside` with arguments in the daemon's home.
@@ -118,17 +114,28 @@ impl<'a> Daemon<'a> {
     ///
     /// # Errors
     /// It has ended by itself before.
-    pub fn kill(self) -> Result<()> {
-        self.process.signal(Signal::KILL)?;
-        self.process.finish(LIMIT).map(drop)
+    pub fn kill(mut self) -> Result<()> {
+        self.end(Signal::KILL).map(drop)
     }
 
     /// Asks it to end, and waits until it has.
     ///
     /// # Errors
     /// It does not end.
-    pub fn terminate(self) -> Result<Outcome> {
-        self.process.signal(Signal::TERM)?;
-        self.process.finish(LIMIT)
+    pub fn terminate(mut self) -> Result<Outcome> {
+        self.end(Signal::TERM)
+    }
+
+    fn end(&mut self, signal: Signal) -> Result<Outcome> {
+        let process = self.process.take().context("the daemon has been ended before")?;
+        process.signal(signal)?;
+        process.finish(LIMIT)
+    }
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        // A daemon that does not end is told by its home, which finds what is left.
+        let _ = self.end(Signal::TERM);
     }
 }

@@ -222,15 +222,27 @@ impl Running {
     /// # Errors
     /// The output ended without it, or it did not come within `limit`; says what came instead.
     pub fn wait_for(&self, text: &str, limit: Duration) -> Result<String> {
+        self.wait_in(&self.stdout, text, limit)
+    }
+
+    /// [`Self::wait_for`] on standard error.
+    ///
+    /// # Errors
+    /// As [`Self::wait_for`].
+    pub fn wait_for_error(&self, text: &str, limit: Duration) -> Result<String> {
+        self.wait_in(&self.stderr, text, limit)
+    }
+
+    fn wait_in(&self, output: &Output, text: &str, limit: Duration) -> Result<String> {
         let wanted = text.as_bytes();
         let contains = |state: &OutputState| state.bytes.windows(wanted.len()).any(|window| window == wanted);
-        let (found, bytes) = self.stdout.wait(Instant::now() + limit, contains);
-        let seen = String::from_utf8_lossy(&bytes).into_owned();
-        if !found {
-            let errors = String::from_utf8_lossy(&self.stderr.lock().bytes).into_owned();
-            bail!("{} did not print {text:?} within {limit:?}\nstdout: {seen}\nstderr: {errors}", self.command);
+        let (found, bytes) = output.wait(Instant::now() + limit, contains);
+        if found {
+            return Ok(String::from_utf8_lossy(&bytes).into_owned());
         }
-        Ok(seen)
+        let said = |output: &Output| String::from_utf8_lossy(&output.lock().bytes).into_owned();
+        let (out, err) = (said(&self.stdout), said(&self.stderr));
+        bail!("{} did not print {text:?} within {limit:?}\nstdout: {out}\nstderr: {err}", self.command);
     }
 
     /// Whether it has ended.

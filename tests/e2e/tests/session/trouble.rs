@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use overside_e2e::{docker, load, with_stand_in};
-use overside_model::{ErrorCode, State};
+use overside_model::{ErrorCode, State, Status};
 use overside_testkit::{Daemon, LIMIT, TempHome, run};
 
 /// Turns Overside on, calls docker, and requires that the call fails with the problem that the status has.
@@ -114,8 +114,10 @@ fn an_unusable_settings_file_is_told_and_left_as_it_is() -> Result<()> {
         assert_ne!(start.code(), 0, "{start:?}");
         assert!(start.err().contains(phrase), "{phrase}: {start:?}");
         let status = run(&mut home.overside(&["status", "--format", "json"])?, LIMIT)?;
-        let said = format!("{}{}", status.out(), status.err());
-        assert!(said.contains("invalid-settings") || said.contains(phrase), "{status:?}");
+        let status: Status = serde_json::from_slice(&status.stdout)?;
+        let problem = status.error.context("the status tells no error")?;
+        assert_eq!(problem.code, ErrorCode::InvalidSettings);
+        assert!(problem.sentence().contains(phrase), "{problem:?}");
         assert_eq!(fs_err::read_to_string(&file)?, content);
     }
     Ok(())
@@ -141,12 +143,15 @@ fn a_home_too_deep_for_a_socket_is_told() -> Result<()> {
     let home = TempHome::new()?;
     let deep = home.scratch().join("a-directory-with-a-long-name".repeat(5));
     fs_err::create_dir(&deep)?;
-    for arguments in [&["daemon"][..], &["start"], &["status"]] {
+    for arguments in [&["daemon"][..], &["start"]] {
         let outcome = run(home.overside(arguments)?.env("OVERSIDE_HOME", &deep), LIMIT)?;
         assert_ne!(outcome.code(), 0, "{outcome:?}");
-        assert!(outcome.err().contains("too long") || outcome.err().contains("104"), "{outcome:?}");
+        assert!(outcome.err().contains("socket path"), "{outcome:?}");
         assert!(outcome.err().contains("OVERSIDE_HOME"), "the way out is named: {outcome:?}");
     }
+    let status = run(home.overside(&["status", "--format", "json"])?.env("OVERSIDE_HOME", &deep), LIMIT)?;
+    let status: Status = serde_json::from_slice(&status.stdout)?;
+    assert_eq!(status.error.map(|problem| problem.code), Some(ErrorCode::SocketPath));
     Ok(())
 }
 
