@@ -378,7 +378,8 @@ mod tests {
     fn each_claim_gets_the_first_slot_that_is_free_in_the_first_hierarchy() {
         let home = tempfile::tempdir().unwrap();
         let claim = || {
-            let hierarchies = vec![hierarchy(&home.path().join("pids"), &["pids"]), hierarchy(&home.path().join("cpu"), &["cpu"])];
+            let hierarchies =
+                vec![hierarchy(&home.path().join("pids"), &["pids"]), hierarchy(&home.path().join("cpu"), &["cpu"])];
             Cgroups::claim(Version::V1, hierarchies, 3, |slot| slot != 1)
         };
         let (first, second) = (claim().unwrap(), claim().unwrap());
@@ -422,7 +423,8 @@ mod tests {
     #[test]
     fn freezing_writes_what_each_version_understands() {
         let home = tempfile::tempdir().unwrap();
-        let v1 = Cgroups::claim(Version::V1, vec![hierarchy(&home.path().join("1"), &["freezer"])], 1, |_| true).unwrap();
+        let v1 =
+            Cgroups::claim(Version::V1, vec![hierarchy(&home.path().join("1"), &["freezer"])], 1, |_| true).unwrap();
         v1.freeze().unwrap();
         let state = home.path().join("1/overside/env-0/freezer.state");
         assert_eq!(fs::read_to_string(&state).unwrap(), "FROZEN");

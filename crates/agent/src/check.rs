@@ -63,7 +63,9 @@ fn look() -> Findings {
             missing.push(unsuitable("user namespaces are turned off", "`sysctl -w user.max_user_namespaces=15000`"));
         }
     } else {
-        missing.extend(rootless::missing().into_iter().map(|(what, remedy)| unsuitable(what, format!("As root: {remedy}"))));
+        missing.extend(
+            rootless::missing().into_iter().map(|(what, remedy)| unsuitable(what, format!("As root: {remedy}"))),
+        );
     }
     Findings {
         protocol: PROTOCOL,

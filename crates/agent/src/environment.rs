@@ -102,9 +102,10 @@ fn unshare(flags: UnshareFlags) -> Result<(), Problem> {
             "Allow it (`sysctl -w kernel.unprivileged_userns_clone=1`, on Ubuntu `sysctl -w \
              kernel.apparmor_restrict_unprivileged_userns=0`), or let the agent run as root",
         )),
-        Err(Errno::INVAL) => {
-            Err(unsuitable("this machine's kernel lacks a kind of namespace", "Use a kernel with user, pid and cgroup namespaces"))
-        }
+        Err(Errno::INVAL) => Err(unsuitable(
+            "this machine's kernel lacks a kind of namespace",
+            "Use a kernel with user, pid and cgroup namespaces",
+        )),
         other => other.during("making namespaces"),
     }
 }

@@ -31,6 +31,9 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// How long a connection inside the environment may take.
 const CONNECT: Duration = Duration::from_secs(20);
 
+/// What the environment's first process tells by itself, each with the descriptor that came along.
+pub(crate) type Events = mpsc::Receiver<(Event, Option<OwnedFd>)>;
+
 /// Talks with the environment's first process.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -43,11 +46,12 @@ pub(crate) struct Link {
 
 impl Link {
     /// Takes over the agent's end; returns the events of the environment as well, which end when it does.
-    pub(crate) fn new(socket: OwnedFd) -> Result<(Arc<Self>, mpsc::Receiver<(Event, Option<OwnedFd>)>), Problem> {
+    pub(crate) fn new(socket: OwnedFd) -> Result<(Arc<Self>, Events), Problem> {
         let doing = "talking to the environment";
         ioctl_fionbio(&socket, true).during(doing)?;
         let socket = UnixStream::from_std(socket.into()).during(doing)?;
-        let link = Arc::new(Self { socket, next: AtomicU64::new(0), waiting: Mutex::default(), signalled: Notify::new() });
+        let link =
+            Arc::new(Self { socket, next: AtomicU64::new(0), waiting: Mutex::default(), signalled: Notify::new() });
         let (sender, receiver) = mpsc::channel(16);
         tokio::spawn(Arc::clone(&link).read(sender));
         Ok((link, receiver))

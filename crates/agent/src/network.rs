@@ -38,17 +38,23 @@ pub(crate) struct Network {
 /// Finds slirp4netns.
 pub(crate) fn find(engine_path: Option<&[PathBuf]>) -> Result<PathBuf, Problem> {
     let standard = STANDARD_PATH.iter().map(PathBuf::from);
-    let mut files = engine_path.unwrap_or_default().iter().cloned().chain(standard).map(|path| path.join("slirp4netns"));
-    files.find(|file| file.is_file()).ok_or_else(|| {
-        unsuitable("no slirp4netns on this machine", "Install it: `apt-get install slirp4netns`")
-    })
+    let mut files =
+        engine_path.unwrap_or_default().iter().cloned().chain(standard).map(|path| path.join("slirp4netns"));
+    files
+        .find(|file| file.is_file())
+        .ok_or_else(|| unsuitable("no slirp4netns on this machine", "Install it: `apt-get install slirp4netns`"))
 }
 
 impl Network {
     /// Starts it for the network namespace of the process `pid`, and returns when the environment is connected.
     ///
     /// `rootless`: the namespace belongs to a user namespace that has to be entered first.
-    pub(crate) async fn start(program: &Path, pid: u32, rootless: bool, cgroups: Option<&Cgroups>) -> Result<Self, Problem> {
+    pub(crate) async fn start(
+        program: &Path,
+        pid: u32,
+        rootless: bool,
+        cgroups: Option<&Cgroups>,
+    ) -> Result<Self, Problem> {
         if !Path::new("/dev/net/tun").exists() {
             return Err(unsuitable("this machine has no /dev/net/tun", "Load the kernel module: `modprobe tun`"));
         }
@@ -61,7 +67,9 @@ impl Network {
         }
         let mut command = tokio::process::Command::new(program);
         command.args(["--configure", "--mtu=65520", "--disable-host-loopback"]);
-        command.arg(format!("--ready-fd={}", ready_write.as_raw_fd())).arg(format!("--exit-fd={}", exit_read.as_raw_fd()));
+        command
+            .arg(format!("--ready-fd={}", ready_write.as_raw_fd()))
+            .arg(format!("--exit-fd={}", exit_read.as_raw_fd()));
         command.arg("--enable-seccomp");
         if rootless {
             // Its sandbox needs the environment's own root (`setegid(0)`), which it has lost by then: slirp4netns 1.2 as an

@@ -1,11 +1,6 @@
 //! The living parts of an environment that its agent holds, and their end.
 
-use std::{
-    os::fd::OwnedFd,
-    path::PathBuf,
-    process::Child,
-    time::Duration,
-};
+use std::{os::fd::OwnedFd, path::PathBuf, process::Child, time::Duration};
 
 use overside_model::Problem;
 use rustix::{

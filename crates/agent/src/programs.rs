@@ -71,7 +71,8 @@ const XTABLES: [&str; 6] = [
     "/lib/xtables",
 ];
 /// Helpers of git.
-const GIT: [&str; 4] = ["/usr/lib/git-core", "/usr/libexec/git-core", "/usr/local/libexec/git-core", "/usr/local/lib/git-core"];
+const GIT: [&str; 4] =
+    ["/usr/lib/git-core", "/usr/libexec/git-core", "/usr/local/libexec/git-core", "/usr/local/lib/git-core"];
 
 /// What of the machine appears in the environment, read-only.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -95,11 +95,18 @@ pub(crate) fn missing() -> Vec<(String, String)> {
     }
     let tun = fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun");
     if let Err(error) = tun {
-        lack(&format!("/dev/net/tun cannot be opened ({})", error.kind()), "`modprobe tun; chmod 0666 /dev/net/tun`".to_owned());
+        lack(
+            &format!("/dev/net/tun cannot be opened ({})", error.kind()),
+            "`modprobe tun; chmod 0666 /dev/net/tun`".to_owned(),
+        );
     }
     for (file, bad, remedy) in [
         ("/proc/sys/kernel/unprivileged_userns_clone", "0", "`sysctl -w kernel.unprivileged_userns_clone=1`"),
-        ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "`sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`"),
+        (
+            "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+            "1",
+            "`sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`",
+        ),
         ("/proc/sys/user/max_user_namespaces", "0", "`sysctl -w user.max_user_namespaces=15000`"),
     ] {
         if fs::read_to_string(file).is_ok_and(|value| value.trim() == bad) {
@@ -110,7 +117,10 @@ pub(crate) fn missing() -> Vec<(String, String)> {
 }
 
 fn find_program(name: &str) -> Option<PathBuf> {
-    ["/usr/bin", "/usr/local/bin", "/bin", "/usr/sbin"].iter().map(|path| Path::new(path).join(name)).find(|file| file.is_file())
+    ["/usr/bin", "/usr/local/bin", "/bin", "/usr/sbin"]
+        .iter()
+        .map(|path| Path::new(path).join(name))
+        .find(|file| file.is_file())
 }
 
 /// The user's name, from the file only: a static program must not ask the name service.

@@ -5,13 +5,13 @@
 
 mod forward;
 mod handler;
+mod paced;
 mod stream;
 mod subsystem;
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use overside_model::Problem;
-use rustix::net::{Shutdown, shutdown};
 use russh::{
     MethodKind, MethodSet, Preferred, cipher, compression, kex,
     keys::{
@@ -20,6 +20,7 @@ use russh::{
     },
     mac, server,
 };
+use rustix::net::{Shutdown, shutdown};
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::{Semaphore, watch},
@@ -64,7 +65,8 @@ const MACS: &[mac::Name] = &[mac::HMAC_SHA256_ETM, mac::HMAC_SHA512_ETM];
 /// A new host key, for the life of this environment.
 pub(crate) fn make_host_key() -> Result<PrivateKey, Problem> {
     let mut seed = [0; 32];
-    let count = rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty()).during("making the host key")?;
+    let count =
+        rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty()).during("making the host key")?;
     if count != seed.len() {
         return Err(internal("the kernel gave too little randomness"));
     }

@@ -44,7 +44,18 @@ impl Hierarchy {
 
 /// What the environment cannot do without; the order decides where slots are claimed, and is the same for every agent.
 const CONTROLLERS: [&str; 12] = [
-    "pids", "memory", "cpu", "cpuacct", "cpuset", "freezer", "devices", "blkio", "net_cls", "net_prio", "perf_event", "hugetlb",
+    "pids",
+    "memory",
+    "cpu",
+    "cpuacct",
+    "cpuset",
+    "freezer",
+    "devices",
+    "blkio",
+    "net_cls",
+    "net_prio",
+    "perf_event",
+    "hugetlb",
 ];
 
 /// The hierarchies to use: version 1 if it has the controllers (also on hybrid machines), else version 2.

@@ -96,10 +96,11 @@ impl Cgroups {
         let quota = limits.milli_cpus.saturating_mul(PERIOD) / 1000;
         match self.version {
             Version::V1 => {
-                set("cpu", "CPU time", &[
-                    ("cpu.cfs_period_us", PERIOD.to_string()),
-                    ("cpu.cfs_quota_us", quota.to_string()),
-                ]);
+                set(
+                    "cpu",
+                    "CPU time",
+                    &[("cpu.cfs_period_us", PERIOD.to_string()), ("cpu.cfs_quota_us", quota.to_string())],
+                );
                 set("memory", "memory", &[("memory.limit_in_bytes", memory.clone())]);
             }
             Version::V2 => {

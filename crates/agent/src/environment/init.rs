@@ -35,8 +35,12 @@ use crate::{
 const SOCKET: &str = overside_model::agent::ENGINE_SOCKET;
 
 /// What every dockerd is told, besides the storage driver.
-const ARGUMENTS: [&str; 4] =
-    ["--host=unix:///run/docker.sock", "--data-root=/var/lib/docker", "--exec-root=/run/dk", "--pidfile=/run/dockerd.pid"];
+const ARGUMENTS: [&str; 4] = [
+    "--host=unix:///run/docker.sock",
+    "--data-root=/var/lib/docker",
+    "--exec-root=/run/dk",
+    "--pidfile=/run/dockerd.pid",
+];
 
 /// Runs until dockerd or the agent ends.
 pub(super) fn run(wire: &OwnedFd, plan: &Plan) -> Result<ExitCode, Problem> {
@@ -50,9 +54,12 @@ pub(super) fn run(wire: &OwnedFd, plan: &Plan) -> Result<ExitCode, Problem> {
     // Both before dockerd starts, so that neither its death nor its socket can be missed.
     let signals = SigSet::from_iter([Signal::SIGCHLD, Signal::SIGTERM]);
     signals.thread_block().during("blocking signals")?;
-    let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).during("receiving signals")?;
-    let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).during("watching /run")?;
-    inotify::add_watch(&watch, "/run", inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO).during("watching /run")?;
+    let signals =
+        SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).during("receiving signals")?;
+    let watch =
+        inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).during("watching /run")?;
+    inotify::add_watch(&watch, "/run", inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO)
+        .during("watching /run")?;
     let rootlesskit = if plan.rootlesskit { Some(rootlesskit::listen()?) } else { None };
     let engine = start_engine(plan, driver)?;
     tell(wire, &Event::Started)?;
@@ -98,7 +105,8 @@ impl Init<'_> {
             self.rootlesskit.as_ref().map(AsFd::as_fd),
         ];
         let present = sources.iter().flatten();
-        let mut polled: Vec<PollFd<'_>> = present.map(|source| PollFd::from_borrowed_fd(*source, PollFlags::IN)).collect();
+        let mut polled: Vec<PollFd<'_>> =
+            present.map(|source| PollFd::from_borrowed_fd(*source, PollFlags::IN)).collect();
         match poll(&mut polled, None) {
             Ok(_) => {}
             Err(Errno::INTR) => return Ok([false; 4]),
@@ -145,7 +153,8 @@ impl Init<'_> {
                 let family = if v6 { AddressFamily::INET6 } else { AddressFamily::INET };
                 let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
                 let socket = socket_with(family, SocketType::STREAM, flags, None).ok();
-                wire::send(self.wire, &Event::Socket { id }, socket.as_ref().map(AsFd::as_fd)).during("talking to the agent")?;
+                wire::send(self.wire, &Event::Socket { id }, socket.as_ref().map(AsFd::as_fd))
+                    .during("talking to the agent")?;
             }
             Command::Stop => self.signal_all(Signal::SIGSTOP)?,
             Command::Continue => self.signal_all(Signal::SIGCONT)?,

@@ -12,9 +12,19 @@ pub(super) fn storage_driver(data: &Path, programs: &Programs) -> (&'static str,
     if overlay_works(data) {
         ("overlay2", None)
     } else if programs.has("fuse-overlayfs") && Path::new("/dev/fuse").exists() {
-        ("fuse-overlayfs", Some("Images are stored by fuse-overlayfs, which is slower: the runner's kernel or file system cannot mount overlays here."))
+        (
+            "fuse-overlayfs",
+            Some(
+                "Images are stored by fuse-overlayfs, which is slower: the runner's kernel or file system cannot mount overlays here.",
+            ),
+        )
     } else {
-        ("vfs", Some("Every image layer is stored as a full copy: the runner's kernel or file system cannot mount overlays here."))
+        (
+            "vfs",
+            Some(
+                "Every image layer is stored as a full copy: the runner's kernel or file system cannot mount overlays here.",
+            ),
+        )
     }
 }
 

@@ -52,5 +52,8 @@ fn answer_one(mut stream: UnixStream) -> io::Result<()> {
     let (status, body) =
         if request[..count].starts_with(b"GET /v1/info ") { ("200 OK", INFO) } else { ("404 Not Found", "{}") };
     let length = body.len();
-    write!(stream, "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )
 }

@@ -59,9 +59,11 @@ pub(super) fn build(plan: &Plan) -> Result<(), Problem> {
 
 /// Where the finished tree is.
 pub(super) fn place() -> Result<&'static Path, Problem> {
-    PLACES.iter().map(Path::new).find(|place| place.is_dir()).ok_or_else(|| {
-        unsuitable(format!("this machine has none of {}", PLACES.join(", ")), "Make the directory /mnt")
-    })
+    PLACES
+        .iter()
+        .map(Path::new)
+        .find(|place| place.is_dir())
+        .ok_or_else(|| unsuitable(format!("this machine has none of {}", PLACES.join(", ")), "Make the directory /mnt"))
 }
 
 /// A path of the environment as seen from outside.

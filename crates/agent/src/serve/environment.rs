@@ -1,11 +1,6 @@
 //! The environment while it lives, as the SSH server and the lease see it.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use overside_model::{Problem, agent::LeaseTerms};
 use tokio::{
@@ -15,13 +10,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{
-    cgroup::Cgroups,
-    engine::EngineSocket,
-    link::Link,
-    problem::internal,
-    wire::Command,
-};
+use crate::{cgroup::Cgroups, engine::EngineSocket, link::Link, problem::internal, wire::Command};
 
 /// How long the engine may take to say what runs in it, where there are no cgroups to look at.
 const QUESTION: Duration = Duration::from_secs(5);

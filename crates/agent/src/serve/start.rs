@@ -17,12 +17,12 @@ use overside_model::{
     ErrorCode, Problem,
     agent::{EnvironmentFacts, EnvironmentSpec, Isolation, Limits},
 };
+use russh::keys::{PrivateKey, PublicKey};
 use rustix::{
     fs::{StatVfsMountFlags, statvfs},
     pipe::{PipeFlags, pipe_with},
     process::geteuid,
 };
-use russh::keys::{PrivateKey, PublicKey};
 use tokio::{net::UnixListener, sync::mpsc, time::timeout};
 
 use super::{
@@ -34,15 +34,14 @@ use crate::{
     cgroup::{self, Cgroups, Machine},
     engine::EngineSocket,
     environment::rootlesskit,
-    link::Link,
+    link::{Events, Link},
     network::{self, Network},
     parts::Parts,
     problem::{During, engine_failed, internal, unsuitable},
     process::Identity,
     programs::Programs,
     record::Record,
-    rootless, spec,
-    ssh,
+    rootless, spec, ssh,
     subordinate::{self, IdRange},
     tail::Tail,
     wire::{self, Command, Event, Plan},
@@ -70,7 +69,7 @@ pub(super) struct Running {
     pub(super) parts: Parts,
     pub(super) environment: Arc<Environment>,
     pub(super) deletions: mpsc::Receiver<Deletion>,
-    pub(super) events: mpsc::Receiver<(Event, Option<OwnedFd>)>,
+    pub(super) events: Events,
     pub(super) listener: UnixListener,
     pub(super) server: ssh::Server,
     pub(super) engine_log: Tail,
@@ -153,7 +152,8 @@ fn begin(
         Some(_) => None,
     };
     if let Some(ids) = ids {
-        std::os::unix::fs::chown(&data, Some(ids.first), Some(ids.first)).during("handing over the engine's directory")?;
+        std::os::unix::fs::chown(&data, Some(ids.first), Some(ids.first))
+            .during("handing over the engine's directory")?;
         fs::set_permissions(&data, PermissionsExt::from_mode(0o710)).during("handing over the engine's directory")?;
     }
     let rootlesskit = user_ids.is_some() && programs.engine_version()? >= rootlesskit::SINCE;
@@ -278,7 +278,6 @@ struct Facts {
     notes: Vec<String>,
 }
 
-type Events = mpsc::Receiver<(Event, Option<OwnedFd>)>;
 type Started = (Arc<Environment>, mpsc::Receiver<Deletion>, Events, UnixListener, ssh::Server);
 
 #[expect(clippy::too_many_arguments, reason = "the parts of one sequence, which nobody else calls")]
@@ -301,7 +300,9 @@ async fn start(
     // dockerd starts at the same time and needs longer.
     let socket = first_socket(parts, &mut events, &mut facts.notes, engine_log);
     let (network, socket) = tokio::try_join!(network, async {
-        timeout(ENGINE, socket).await.unwrap_or_else(|_| Err(engine_failed("dockerd did not start in time", &engine_log.text())))
+        timeout(ENGINE, socket)
+            .await
+            .unwrap_or_else(|_| Err(engine_failed("dockerd did not start in time", &engine_log.text())))
     })?;
     if let Some(pid) = network.pid() {
         parts.record.processes.extend(Identity::of(pid));

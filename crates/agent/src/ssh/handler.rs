@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
-use overside_model::agent::{ENGINE_SOCKET, SUBSYSTEM};
+use overside_model::agent::{ENGINE_SOCKET, STREAM_PREFIX, SUBSYSTEM};
 use russh::{
     Channel, ChannelId, ChannelOpenFailure, Error, Pty,
     keys::{Algorithm, PublicKey},
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::{
     forward::{self, destinations},
-    subsystem,
+    paced, subsystem,
 };
 use crate::serve::{Contact, Environment};
 
@@ -34,7 +34,11 @@ pub(super) struct Handler {
 }
 
 impl Handler {
-    pub(super) fn new(client_key: Arc<PublicKey>, environment: Arc<Environment>, authenticated: watch::Sender<bool>) -> Self {
+    pub(super) fn new(
+        client_key: Arc<PublicKey>,
+        environment: Arc<Environment>,
+        authenticated: watch::Sender<bool>,
+    ) -> Self {
         Self { client_key, environment, authenticated, contact: None, undecided: HashMap::new() }
     }
 
@@ -68,12 +72,21 @@ impl russh::server::Handler for Handler {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Error> {
+        let (paced, socket_path) = match socket_path.strip_prefix(STREAM_PREFIX) {
+            Some(path) => (true, path),
+            None => (false, socket_path),
+        };
         if socket_path != ENGINE_SOCKET && socket_path != OLD_ENGINE_SOCKET {
             reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
             return Ok(());
         }
         reply.accept().await;
-        tokio::spawn(forward::to_engine(channel, Arc::clone(&self.environment)));
+        let environment = Arc::clone(&self.environment);
+        if paced {
+            tokio::spawn(paced::to_engine(channel, environment));
+        } else {
+            tokio::spawn(forward::to_engine(channel, environment));
+        }
         Ok(())
     }
 
@@ -159,7 +172,13 @@ impl russh::server::Handler for Handler {
         session.channel_failure(channel)
     }
 
-    async fn env_request(&mut self, channel: ChannelId, _name: &str, _value: &str, session: &mut Session) -> Result<(), Error> {
+    async fn env_request(
+        &mut self,
+        channel: ChannelId,
+        _name: &str,
+        _value: &str,
+        session: &mut Session,
+    ) -> Result<(), Error> {
         session.channel_failure(channel)
     }
 

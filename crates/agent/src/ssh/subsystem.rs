@@ -63,8 +63,11 @@ async fn answer(line: &[u8], environment: &Environment) -> Message {
         Err(error) => {
             // A newer client may ask what this agent does not know; it gets an answer to its own request.
             let id = serde_json::from_slice::<serde_json::Value>(line).ok().and_then(|value| value["id"].as_u64());
-            let problem =
-                Problem::new(ErrorCode::RequestRefused, format!("the agent does not understand the request: {error}"), "");
+            let problem = Problem::new(
+                ErrorCode::RequestRefused,
+                format!("the agent does not understand the request: {error}"),
+                "",
+            );
             return Message::Failed { id: id.unwrap_or(0), problem };
         }
     };

@@ -69,7 +69,7 @@ impl Client {
     /// Docker's CLI, on a local socket that is forwarded to the engine.
     pub(crate) fn docker(&self, directory: &Path) -> Docker {
         let socket = directory.join("docker.sock");
-        let _ = std::fs::remove_file(&socket);
+        let _ = fs_err::remove_file(&socket);
         let listener = UnixListener::bind(&socket).unwrap();
         let handle = Arc::clone(&self.0);
         tokio::spawn(async move {
@@ -162,12 +162,14 @@ impl Docker {
     /// Makes the image `bb` out of the machine's static busybox.
     pub(crate) async fn import_busybox(&self) {
         let root = self.directory.join("bb");
-        std::fs::create_dir_all(root.join("bin")).unwrap();
+        fs_err::create_dir_all(root.join("bin")).unwrap();
         for directory in ["proc", "sys", "dev", "tmp", "etc"] {
-            std::fs::create_dir_all(root.join(directory)).unwrap();
+            fs_err::create_dir_all(root.join(directory)).unwrap();
         }
-        std::fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
-        for applet in ["sh", "cat", "echo", "sleep", "find", "ps", "httpd", "id", "touch", "mount", "wc", "mkdir", "grep"] {
+        fs_err::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
+        for applet in
+            ["sh", "cat", "echo", "sleep", "find", "ps", "httpd", "id", "touch", "mount", "wc", "mkdir", "grep"]
+        {
             symlink("busybox", root.join("bin").join(applet)).unwrap();
         }
         let archive = self.directory.join("bb.tar");

@@ -71,7 +71,8 @@ impl Home {
     /// Starts an agent by `program`, whose last argument is still missing.
     pub(crate) async fn try_start(&self, spec: &EnvironmentSpec, program: &mut Command) -> Result<Running, Problem> {
         program.arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        let mut child = tokio::process::Command::from(std::mem::replace(program, Command::new("true"))).spawn().unwrap();
+        let mut child =
+            tokio::process::Command::from(std::mem::replace(program, Command::new("true"))).spawn().unwrap();
         let mut line = serde_json::to_vec(spec).unwrap();
         line.push(b'\n');
         child.stdin.take().unwrap().write_all(&line).await.unwrap();
@@ -122,7 +123,14 @@ impl Running {
 
     /// Runs `overside-agent cleanup`.
     pub(crate) fn cleanup(&self, options: &[&str]) -> bool {
-        Command::new(AGENT).arg("cleanup").args(options).arg(&self.directory).stderr(Stdio::null()).status().unwrap().success()
+        Command::new(AGENT)
+            .arg("cleanup")
+            .args(options)
+            .arg(&self.directory)
+            .stderr(Stdio::null())
+            .status()
+            .unwrap()
+            .success()
     }
 }
 

@@ -1,12 +1,12 @@
 //! Looking for what an environment may have left on the machine.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use crate::environment::Running;
+use fs_err as fs;
 
 /// What there is of an environment while it lives, to be looked for after its end.
 pub(crate) struct Traces {
@@ -29,7 +29,8 @@ impl Traces {
         }
         let processes = record["processes"].as_array().unwrap();
         let pids = processes.iter().map(|process| u32::try_from(process["pid"].as_u64().unwrap()).unwrap());
-        let processes: Vec<(u32, String)> = pids.map(|pid| (pid, start_of(pid).expect("a process on record"))).collect();
+        let processes: Vec<(u32, String)> =
+            pids.map(|pid| (pid, start_of(pid).expect("a process on record"))).collect();
         assert!(processes.len() >= 3, "the namespaces' holder, the first process and slirp4netns are on record");
         assert!(groups.iter().all(|group| group.exists()));
         let first_uid = uid_of(&running.directory.join("data"));

@@ -1,12 +1,12 @@
 //! An environment from its start to its end.
 
 use std::{
-    fs,
     path::PathBuf,
     process::{Child, Command},
     time::Instant,
 };
 
+use fs_err as fs;
 use overside_model::agent::{Isolation, Message, Operation};
 
 use crate::{client::Client, environment::Home, leftovers::Traces};
@@ -16,7 +16,8 @@ struct Markers(Vec<PathBuf>);
 
 impl Markers {
     fn make(name: &str) -> Self {
-        let places = ["/root", "/home", "/etc", "/var", "/var/lib", "/opt", "/srv", "/tmp", "/usr/local", "/mnt", "/run"];
+        let places =
+            ["/root", "/home", "/etc", "/var", "/var/lib", "/opt", "/srv", "/tmp", "/usr/local", "/mnt", "/run"];
         let files: Vec<PathBuf> = places.iter().map(|place| PathBuf::from(place).join(name)).collect();
         Self(files.into_iter().filter(|file| fs::write(file, "secret").is_ok()).collect())
     }
@@ -52,7 +53,19 @@ async fn an_environment_runs_containers_freezes_thaws_and_is_deleted_without_a_t
     let docker = client.docker(home.path());
     docker.import_busybox().await;
     assert_eq!(docker.run(&["run", "--rm", "bb", "echo", "hello"]).await, "hello\n");
-    let limited = docker.run(&["run", "--rm", "-m", "64m", "--init", "bb", "sh", "-c", "cat /sys/fs/cgroup/memory*/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; :"]).await;
+    let limited = docker
+        .run(&[
+            "run",
+            "--rm",
+            "-m",
+            "64m",
+            "--init",
+            "bb",
+            "sh",
+            "-c",
+            "cat /sys/fs/cgroup/memory*/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; :",
+        ])
+        .await;
     assert_eq!(limited.trim(), "67108864", "a container has its own limits");
 
     docker.run(&["run", "-d", "--name", "ticker", "bb", "sh", "-c", "while :; do echo tick; sleep 0.05; done"]).await;
@@ -96,12 +109,33 @@ async fn a_container_with_every_mount_sees_no_file_and_no_process_of_the_machine
     let found = docker.run(&["run", "--rm", "-v", "/:/host", "bb", "sh", "-c", &search]).await;
     assert_eq!(found, "", "markers of the machine are visible");
     let through_proc = docker
-        .run(&["run", "--rm", "--pid=host", "--cap-add=SYS_PTRACE", "bb", "sh", "-c", &search.replace("/host", "/proc/1/root/")])
+        .run(&[
+            "run",
+            "--rm",
+            "--pid=host",
+            "--cap-add=SYS_PTRACE",
+            "bb",
+            "sh",
+            "-c",
+            &search.replace("/host", "/proc/1/root/"),
+        ])
         .await;
     assert_eq!(through_proc, "", "markers are visible through the first process");
     let processes = docker.run(&["run", "--rm", "--pid=host", "bb", "ps"]).await;
     assert!(processes.contains("dockerd") && !processes.contains("98765"), "{processes}");
-    let written = docker.try_run(&["run", "--rm", "--privileged", "-v", "/:/host", "bb", "sh", "-c", "mount -o remount,rw /host/usr/bin/dockerd; touch /host/usr/bin/dockerd"]).await;
+    let written = docker
+        .try_run(&[
+            "run",
+            "--rm",
+            "--privileged",
+            "-v",
+            "/:/host",
+            "bb",
+            "sh",
+            "-c",
+            "mount -o remount,rw /host/usr/bin/dockerd; touch /host/usr/bin/dockerd",
+        ])
+        .await;
     assert!(!written.status.success(), "the machine's dockerd can be written to");
 }
 

@@ -26,9 +26,9 @@ async fn a_machine_without_dockerd_is_reported_and_nothing_is_left() {
 async fn a_dockerd_that_ends_at_once_is_reported_with_its_words_and_nothing_is_left() {
     let home = Home::new();
     let broken = home.path().join("bin");
-    std::fs::create_dir(&broken).unwrap();
+    fs_err::create_dir(&broken).unwrap();
     // busybox under the name of dockerd says that there is no such applet.
-    std::fs::copy("/bin/busybox", broken.join("dockerd")).unwrap();
+    fs_err::copy("/bin/busybox", broken.join("dockerd")).unwrap();
     let mut spec = home.spec();
     spec.engine_path = Some(vec![broken, "/usr/sbin".into(), "/usr/bin".into()]);
     let problem = home.try_start(&spec, &mut Command::new(AGENT)).await.err().expect("no engine");

@@ -1,12 +1,12 @@
 //! An environment of an ordinary user.
 
 use std::{
-    fs,
     os::unix::fs::{PermissionsExt, chown},
     path::Path,
     process::Command,
 };
 
+use fs_err as fs;
 use overside_model::{
     ErrorCode,
     agent::{Isolation, LeaseTerms, Operation},
@@ -27,7 +27,7 @@ fn as_user(home: &Home, subordinate: &str) -> Command {
     let own = home.path().join("home");
     fs::create_dir(&own).unwrap();
     chown(&own, Some(USER), Some(USER)).unwrap();
-    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     fs::write(files.join("passwd"), format!("root:x:0:0::/root:/bin/sh\nrunner:x:{USER}:{USER}::/:/bin/sh\n")).unwrap();
     fs::write(files.join("group"), format!("root:x:0:\nrunner:x:{USER}:\n")).unwrap();
     fs::write(files.join("subuid"), subordinate).unwrap();
@@ -46,13 +46,17 @@ fn as_user(home: &Home, subordinate: &str) -> Command {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ordinary_user_has_an_environment_that_hides_the_users_files_too() {
     let home = Home::new();
-    assert!(Path::new("/usr/bin/newuidmap").exists(), "the tests of the agent need newuidmap: `apt-get install uidmap`");
+    assert!(
+        Path::new("/usr/bin/newuidmap").exists(),
+        "the tests of the agent need newuidmap: `apt-get install uidmap`"
+    );
     let mut spec = home.spec();
     spec.directory = home.path().join("home/e");
     spec.lease = LeaseTerms { grace_ms: 60_000, lost_contact_ms: 60_000 };
     let mut program = as_user(&home, "runner:1200000000:65536\n");
     fs::write(home.path().join("home/users-marker"), "secret").unwrap();
-    let mut running = home.try_start(&spec, &mut program).await.unwrap_or_else(|problem| panic!("{}", problem.sentence()));
+    let mut running =
+        home.try_start(&spec, &mut program).await.unwrap_or_else(|problem| panic!("{}", problem.sentence()));
     assert_eq!(running.facts().isolation, Isolation::Rootless);
     assert!(running.facts().notes.iter().any(|note| note.contains("not limited")), "{:?}", running.facts().notes);
     let traces = Traces::of(&running);
@@ -60,7 +64,9 @@ async fn an_ordinary_user_has_an_environment_that_hides_the_users_files_too() {
     let docker = client.docker(home.path());
     docker.import_busybox().await;
     assert_eq!(docker.run(&["run", "--rm", "bb", "echo", "hello"]).await, "hello\n");
-    let found = docker.run(&["run", "--rm", "-v", "/:/host", "bb", "sh", "-c", "find /host -name users-marker 2>/dev/null; :"]).await;
+    let found = docker
+        .run(&["run", "--rm", "-v", "/:/host", "bb", "sh", "-c", "find /host -name users-marker 2>/dev/null; :"])
+        .await;
     assert_eq!(found, "", "the user's files are visible");
     docker.run(&["run", "-d", "--name", "sleeper", "bb", "sleep", "1000"]).await;
     let mut agent = client.agent().await;

@@ -1,6 +1,8 @@
 //! Bytes through the tunnel.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
+
+use fs_err as fs;
 
 use russh::ChannelMsg;
 use tokio::{
@@ -13,9 +15,11 @@ use crate::{
     environment::{Home, LONG, Running},
 };
 
-/// The number of descriptors that the agent holds.
-fn descriptors(running: &Running) -> usize {
-    fs::read_dir(format!("/proc/{}/fd", running.facts().agent_pid)).unwrap().count()
+/// The number of sockets that the agent holds.
+fn sockets(running: &Running) -> usize {
+    let descriptors = fs::read_dir(format!("/proc/{}/fd", running.facts().agent_pid)).unwrap().flatten();
+    let targets = descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
+    targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
 }
 
 async fn until(what: &str, condition: impl Fn() -> bool) {
@@ -66,25 +70,25 @@ async fn a_published_port_is_reached_and_bytes_flow_both_ways() {
 async fn a_channel_that_says_nothing_holds_no_connection_and_a_client_that_vanishes_takes_its_own_along() {
     let home = Home::new();
     let running = home.start().await;
-    let quiet = descriptors(&running);
+    let quiet = sockets(&running);
     let client = Client::connect(&running, &home).await;
-    until("the connection has its descriptors", || descriptors(&running) > quiet).await;
+    until("the connection has its socket", || sockets(&running) > quiet).await;
     client.agent().await.done(overside_model::agent::Operation::Ping).await;
-    let connected = descriptors(&running);
+    let connected = sockets(&running);
     let mut channels = Vec::new();
     for _ in 0..10 {
         channels.push(client.engine().await);
     }
     client.agent().await.done(overside_model::agent::Operation::Ping).await;
-    assert!(descriptors(&running) <= connected, "channels opened ahead hold connections");
+    assert!(sockets(&running) <= connected, "channels opened ahead hold connections");
     for channel in &mut channels {
         channel.data(&b"GET /events HTTP/1.1\r\nHost: engine\r\n\r\n"[..]).await.unwrap();
         assert!(matches!(timeout(LONG, channel.wait()).await.unwrap(), Some(ChannelMsg::Data { .. })));
     }
-    assert!(descriptors(&running) >= connected + 10);
+    assert!(sockets(&running) >= connected + 10);
     drop(channels);
     client.disconnect().await;
-    until("the connections of a client that is gone are closed", || descriptors(&running) <= quiet).await;
+    until("the connections of a client that is gone are closed", || sockets(&running) <= quiet).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,7 +105,8 @@ async fn a_large_image_goes_through_unchanged_both_ways() {
         chunk.copy_from_slice(&state.to_le_bytes()[..chunk.len()]);
     }
     fs::write(&file, &noise).unwrap();
-    let tar = std::process::Command::new("tar").arg("-C").arg(home.path()).arg("-cf").arg(&archive).arg("noise").status();
+    let tar =
+        std::process::Command::new("tar").arg("-C").arg(home.path()).arg("-cf").arg(&archive).arg("noise").status();
     assert!(tar.unwrap().success());
     docker.run(&["import", archive.to_str().unwrap(), "noise"]).await;
     docker.run(&["create", "--name", "noise", "noise", "/none"]).await;
