@@ -5,5 +5,5 @@ pub mod local;
 mod paced;
 mod stream;
 
-pub use paced::{CREDIT, Paced};
+pub use paced::{CREDIT, Paced, Receive, Role, Transmit};
 pub use stream::{BoxedStream, ByteStream, Prefixed, join};

@@ -14,15 +14,17 @@
 
 use std::{
     collections::VecDeque,
+    future::Future,
     io,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::Notify,
 };
 
@@ -30,11 +32,15 @@ use tokio::{
 /// must agree on it; it is part of the protocol between client and agent.
 pub const CREDIT: u32 = 16 << 20;
 /// Longest payload of a data frame. With its head it fills one SSH packet of 65,000 bytes.
-pub(crate) const MAX_DATA: usize = 64_900;
+const MAX_DATA: usize = 64_900;
 /// Bytes accepted from the user ahead of the carrier.
 const AHEAD: usize = 4 * MAX_DATA;
+/// Frames shorter than this are put together into one packet.
+const SMALL: usize = 8 * 1024;
 /// Credit is granted in portions of this size, so that it costs a packet for every 2 MiB only.
 const GRANT: u32 = CREDIT / 8;
+/// How long the accepting end waits for the opening end to close the carrier.
+const LINGER: Duration = Duration::from_secs(10);
 
 const HEAD: usize = 4;
 /// What three bytes hold; one less than the whole credit.
@@ -42,6 +48,30 @@ const MAX_LENGTH: u32 = (1 << 24) - 1;
 const DATA: u8 = 0;
 const GRANTED: u8 = 1;
 const END: u8 = 2;
+
+/// The receiving half of a carrier.
+pub trait Receive: Send + 'static {
+    /// The next bytes; None once the carrier is closed or broken. Must lose nothing when the future is dropped.
+    fn receive(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
+}
+
+/// The sending half of a carrier.
+pub trait Transmit: Send + 'static {
+    /// Sends the bytes, at most 65,000 at once.
+    fn transmit(&mut self, bytes: Bytes) -> impl Future<Output = io::Result<()>> + Send;
+    /// Closes the carrier.
+    fn close(&mut self) -> impl Future<Output = ()> + Send;
+}
+
+/// Which end of the carrier this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It opened the carrier, and closes it when both directions have ended.
+    Opener,
+    /// It accepted the carrier, and leaves the closing to the opener: russh's server forgets a channel only when the other
+    /// side closes it first.
+    Acceptor,
+}
 
 /// One end of a paced stream. Dropping it before both directions have ended tells the peer that the connection was reset.
 #[derive(Debug)]
@@ -52,13 +82,15 @@ pub struct Paced {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// Wakes the driver when the user has written, read enough, ended or gone.
+    /// Wakes the sending half when the user has written, read enough, ended or gone, or when the peer has ended.
     work: Notify,
 }
 
 #[derive(Debug)]
 struct State {
     inbound: VecDeque<Bytes>,
+    /// The beginning of a frame whose rest has not arrived.
+    partial: BytesMut,
     /// Bytes that the peer may still send.
     allowance: u32,
     /// Bytes that the user has read and that were not granted again yet.
@@ -66,6 +98,7 @@ struct State {
     ended: bool,
     reader: Option<Waker>,
 
+    /// Whole data frames.
     outbound: VecDeque<Bytes>,
     outbound_bytes: usize,
     credit: u32,
@@ -91,12 +124,13 @@ impl Shared {
 }
 
 impl Paced {
-    /// Runs a paced stream over `carrier`, whose far end must do the same. Spawns the task that drains the carrier; it ends
+    /// Runs a paced stream over a carrier, whose far end must do the same. Spawns the task that drains the carrier; it ends
     /// with the stream. Must be called in a tokio runtime.
-    pub fn new(carrier: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
+    pub fn new(receive: impl Receive, transmit: impl Transmit, role: Role) -> Self {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 inbound: VecDeque::new(),
+                partial: BytesMut::new(),
                 allowance: CREDIT,
                 read: 0,
                 ended: false,
@@ -111,15 +145,7 @@ impl Paced {
             }),
             work: Notify::new(),
         });
-        let driven = shared.clone();
-        tokio::spawn(async move {
-            let result = drive(&driven, carrier).await;
-            let mut state = driven.lock();
-            if let Err(error) = result {
-                state.failed = Some(error.kind());
-            }
-            state.wake_all();
-        });
+        tokio::spawn(drive(shared.clone(), receive, transmit, role));
         Self { shared }
     }
 }
@@ -179,16 +205,20 @@ impl AsyncWrite for Paced {
             state.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        state.outbound.push_back(Bytes::copy_from_slice(&buf[..count]));
+        let length = u32::try_from(count).unwrap_or(0);
+        let mut frame = BytesMut::with_capacity(HEAD + count);
+        frame.put_u32(head(DATA, length));
+        frame.put_slice(&buf[..count]);
+        state.outbound.push_back(frame.freeze());
         state.outbound_bytes += count;
-        state.credit -= u32::try_from(count).unwrap_or(u32::MAX);
+        state.credit -= length;
         drop(state);
         self.shared.work.notify_one();
         Poll::Ready(Ok(count))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The driver writes as soon as it can; waiting for it here would only add latency.
+        // What was written is sent as soon as it can be; waiting for it here would only add latency.
         Poll::Ready(Ok(()))
     }
 
@@ -208,136 +238,202 @@ impl AsyncWrite for Paced {
     }
 }
 
+const fn head(kind: u8, length: u32) -> u32 {
+    (kind as u32) << 24 | length
+}
+
+fn broken_rule(rule: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, rule)
+}
+
+/// What the sending half does next.
+enum Next {
+    Send(Bytes),
+    Wait,
+    Finished,
+    Abandoned,
+}
+
 impl State {
-    fn wake_all(&mut self) {
+    fn fail(&mut self, kind: io::ErrorKind) {
+        self.failed.get_or_insert(kind);
         for waker in [self.reader.take(), self.writer.take()].into_iter().flatten() {
             waker.wake();
         }
     }
 
-    /// Moves what waits to be sent into `out`.
-    fn fill(&mut self, out: &mut BytesMut) {
+    fn next(&mut self) -> Next {
+        if self.dropped && self.end == End::Open {
+            // Nobody will read or write any more; the closing carrier tells the peer.
+            return Next::Abandoned;
+        }
+        let mut packet = BytesMut::new();
         if self.read >= GRANT && !self.ended {
             let granted = self.read.min(MAX_LENGTH);
-            out.put_u32(u32::from(GRANTED) << 24 | granted);
+            packet.put_u32(head(GRANTED, granted));
             self.allowance += granted;
             self.read -= granted;
         }
-        while out.len() < AHEAD
-            && let Some(data) = self.outbound.pop_front()
-        {
-            self.outbound_bytes -= data.len();
-            out.put_u32(u32::from(DATA) << 24 | u32::try_from(data.len()).unwrap_or(0));
-            out.put_slice(&data);
+        while let Some(frame) = self.outbound.front() {
+            if packet.is_empty() && frame.len() >= SMALL {
+                break;
+            }
+            if !packet.is_empty() && packet.len() + frame.len() > HEAD + MAX_DATA {
+                break;
+            }
+            packet.put_slice(frame);
+            self.outbound_bytes -= frame.len() - HEAD;
+            self.outbound.pop_front();
         }
-        if self.end == End::Wanted && self.outbound.is_empty() {
-            out.put_u32(u32::from(END) << 24);
+        let packet = if packet.is_empty() {
+            self.outbound.pop_front().inspect(|frame| self.outbound_bytes -= frame.len() - HEAD)
+        } else {
+            Some(packet.freeze())
+        };
+        let ending = packet.is_none() && self.end == End::Wanted;
+        if ending {
             self.end = End::Sent;
         }
-        if let Some(writer) = self.writer.take() {
+        if (packet.is_some() || ending)
+            && let Some(writer) = self.writer.take()
+        {
             writer.wake();
+        }
+        match packet {
+            Some(packet) => Next::Send(packet),
+            None if ending => Next::Send(Bytes::copy_from_slice(&head(END, 0).to_be_bytes())),
+            None if self.end == End::Sent && (self.ended || self.dropped) => Next::Finished,
+            None => Next::Wait,
         }
     }
 
-    /// Takes in every whole frame of `input`.
-    fn receive(&mut self, input: &mut BytesMut) -> io::Result<()> {
-        while let Some(head) = input.first_chunk::<HEAD>() {
-            let length = u32::from_be_bytes([0, head[1], head[2], head[3]]);
-            match head[0] {
+    /// Takes in bytes of the carrier. Whole frames are kept without being copied.
+    fn take_in(&mut self, mut bytes: Bytes) -> io::Result<()> {
+        if !self.partial.is_empty() {
+            self.partial.extend_from_slice(&bytes);
+            bytes = std::mem::take(&mut self.partial).freeze();
+        }
+        while let Some(first) = bytes.first_chunk::<HEAD>() {
+            let (kind, length) = (first[0], u32::from_be_bytes([0, first[1], first[2], first[3]]));
+            match kind {
                 DATA => {
                     let size = length as usize;
                     if size == 0 || size > MAX_DATA || length > self.allowance || self.ended {
-                        return Err(io::Error::new(io::ErrorKind::InvalidData, "data beyond what was granted"));
+                        return Err(broken_rule("data beyond what was granted"));
                     }
-                    if input.len() < HEAD + size {
+                    if bytes.len() < HEAD + size {
                         break;
                     }
-                    input.advance(HEAD);
+                    bytes.advance(HEAD);
                     self.allowance -= length;
+                    let data = bytes.split_to(size);
                     if !self.dropped {
-                        self.inbound.push_back(input.split_to(size).freeze());
+                        self.inbound.push_back(data);
                     }
                 }
                 GRANTED => {
-                    input.advance(HEAD);
-                    self.credit = self.credit.checked_add(length).filter(|credit| *credit <= CREDIT).ok_or_else(|| {
-                        io::Error::new(io::ErrorKind::InvalidData, "more credit than was used")
-                    })?;
+                    bytes.advance(HEAD);
+                    let credit = self.credit.checked_add(length).filter(|credit| *credit <= CREDIT);
+                    self.credit = credit.ok_or_else(|| broken_rule("more credit than was used"))?;
                     if let Some(writer) = self.writer.take() {
                         writer.wake();
                     }
                 }
                 END => {
-                    input.advance(HEAD);
+                    bytes.advance(HEAD);
                     self.ended = true;
                 }
-                _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame of an unknown kind")),
+                _ => return Err(broken_rule("a frame of an unknown kind")),
             }
             if let Some(reader) = self.reader.take() {
                 reader.wake();
             }
         }
+        self.partial.extend_from_slice(&bytes);
         Ok(())
     }
 }
 
 /// Moves frames between the carrier and the shared state until both directions have ended or the user is gone.
-async fn drive(shared: &Shared, carrier: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
-    let (mut reader, mut writer) = tokio::io::split(carrier);
-    let (mut input, mut out) = (BytesMut::new(), BytesMut::new());
-    let mut carrier_ended = false;
-    loop {
-        {
-            let mut state = shared.lock();
-            if out.is_empty() {
-                state.fill(&mut out);
-            }
-            let sent = state.end == End::Sent && out.is_empty();
-            if sent && state.ended {
-                break;
-            }
-            if state.dropped && (state.end == End::Open || sent) {
-                // Nobody will read any more; the closing carrier tells the peer.
-                break;
-            }
-            if carrier_ended {
-                return Err(io::ErrorKind::ConnectionReset.into());
-            }
+async fn drive(shared: Arc<Shared>, mut receive: impl Receive, mut transmit: impl Transmit, role: Role) {
+    let result = tokio::select! {
+        result = send_all(&shared, &mut transmit) => result,
+        result = receive_all(&shared, &mut receive) => result.map(|()| false),
+    };
+    let finished = match result {
+        Ok(finished) => finished,
+        Err(error) => {
+            shared.lock().fail(error.kind());
+            false
         }
-        input.reserve(HEAD + MAX_DATA);
-        tokio::select! {
-            read = reader.read_buf(&mut input) => {
-                if read? == 0 {
-                    carrier_ended = true;
-                } else {
-                    shared.lock().receive(&mut input)?;
-                }
-            }
-            written = writer.write_buf(&mut out), if !out.is_empty() => {
-                if written? == 0 {
-                    return Err(io::ErrorKind::WriteZero.into());
-                }
-                if out.is_empty() {
-                    writer.flush().await?;
-                }
-            }
-            () = shared.work.notified() => {}
+    };
+    if finished && role == Role::Acceptor {
+        let closed = async { while receive.receive().await.is_some() {} };
+        if tokio::time::timeout(LINGER, closed).await.is_ok() {
+            return;
         }
     }
-    writer.shutdown().await
+    transmit.close().await;
+}
+
+/// Sends until both directions have ended (true) or the user is gone (false).
+async fn send_all(shared: &Shared, transmit: &mut impl Transmit) -> io::Result<bool> {
+    loop {
+        let next = shared.lock().next();
+        match next {
+            Next::Send(packet) => transmit.transmit(packet).await?,
+            Next::Wait => shared.work.notified().await,
+            Next::Finished => return Ok(true),
+            Next::Abandoned => return Ok(false),
+        }
+    }
+}
+
+/// Receives until the carrier is closed, which is an error before both directions have ended.
+async fn receive_all(shared: &Shared, receive: &mut impl Receive) -> io::Result<()> {
+    while let Some(bytes) = receive.receive().await {
+        let ended = {
+            let mut state = shared.lock();
+            state.take_in(bytes)?;
+            state.ended
+        };
+        if ended {
+            shared.work.notify_one();
+        }
+    }
+    Err(io::ErrorKind::ConnectionReset.into())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use tokio::io::{DuplexStream, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex};
 
     use super::*;
 
+    impl Receive for ReadHalf<DuplexStream> {
+        async fn receive(&mut self) -> Option<Bytes> {
+            let mut bytes = BytesMut::with_capacity(1 << 16);
+            self.read_buf(&mut bytes).await.ok().filter(|count| *count > 0).map(|_| bytes.freeze())
+        }
+    }
+
+    impl Transmit for WriteHalf<DuplexStream> {
+        async fn transmit(&mut self, bytes: Bytes) -> io::Result<()> {
+            self.write_all(&bytes).await
+        }
+        async fn close(&mut self) {
+            let _ = self.shutdown().await;
+        }
+    }
+
+    fn paced(carrier: DuplexStream, role: Role) -> Paced {
+        let (receive, transmit) = tokio::io::split(carrier);
+        Paced::new(receive, transmit, role)
+    }
+
     fn pair(capacity: usize) -> (Paced, Paced) {
         let (a, b) = duplex(capacity);
-        (Paced::new(a), Paced::new(b))
+        (paced(a, Role::Opener), paced(b, Role::Acceptor))
     }
 
     #[tokio::test]
@@ -411,7 +507,7 @@ mod tests {
 
     async fn against_raw(frames: &[u8]) -> io::Error {
         let (mut raw, carrier): (DuplexStream, DuplexStream) = duplex(1 << 20);
-        let mut paced = Paced::new(carrier);
+        let mut paced = paced(carrier, Role::Acceptor);
         raw.write_all(frames).await.unwrap();
         let mut sink = Vec::new();
         paced.read_to_end(&mut sink).await.unwrap_err()

@@ -3,17 +3,19 @@
 use std::{
     borrow::Cow,
     collections::VecDeque,
+    io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use overside_io::{BoxedStream, Paced};
+use bytes::Bytes;
+use overside_io::{BoxedStream, Paced, Receive, Role, Transmit};
 use overside_model::{
     ErrorCode, Problem,
     agent::{ENGINE_SOCKET, Operation, STREAM_PREFIX},
 };
 use russh::{
-    Disconnect, Preferred, cipher,
+    ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect, Preferred, cipher,
     client::{self, Handle},
     compression, kex,
     keys::{Algorithm, HashAlg, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate},
@@ -178,7 +180,8 @@ impl Connection {
     async fn open_channel(&self) -> Result<Paced, TunnelError> {
         let path = format!("{STREAM_PREFIX}{ENGINE_SOCKET}");
         let channel = self.inner.handle.channel_open_direct_streamlocal(path).await?;
-        Ok(Paced::new(channel.into_stream()))
+        let (reader, writer) = channel.split();
+        Ok(Paced::new(Reader(reader), Writer(writer), Role::Opener))
     }
 
     /// Opens a channel ahead in the background unless there are enough.
@@ -218,6 +221,34 @@ impl client::Handler for Handler {
         };
         let pinned = self.pinned.fingerprint(HashAlg::Sha256).to_string();
         Err(TunnelError::HostKeyMismatch { received, pinned })
+    }
+}
+
+/// A channel as the carrier of a paced stream.
+struct Reader(ChannelReadHalf);
+
+impl Receive for Reader {
+    async fn receive(&mut self) -> Option<Bytes> {
+        loop {
+            match self.0.wait().await? {
+                ChannelMsg::Data { data } => return Some(data),
+                ChannelMsg::Close => return None,
+                // The paced stream has an end of its own.
+                _ => {}
+            }
+        }
+    }
+}
+
+struct Writer(ChannelWriteHalf<client::Msg>);
+
+impl Transmit for Writer {
+    async fn transmit(&mut self, bytes: Bytes) -> io::Result<()> {
+        self.0.data_bytes(bytes).await.map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+    async fn close(&mut self) {
+        // A connection that is gone has closed it already.
+        let _ = self.0.close().await;
     }
 }
 
