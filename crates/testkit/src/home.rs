@@ -129,7 +129,20 @@ impl TempHome {
         Traces::of(&self.overside_home(), &self.before)
     }
 
-    /// Waits until nothing is left of this home's environments: no process, control group, mount or link.
+    /// Waits until no environment is left, while a daemon may run on: its agent says that it is done just before it ends.
+    ///
+    /// # Errors
+    /// Something is still there after `limit`; says what.
+    pub fn wait_until_no_environment(&self, limit: std::time::Duration) -> Result<()> {
+        let without_daemon = || {
+            let mut traces = self.traces();
+            traces.forget("overside");
+            traces
+        };
+        traces::wait_until_gone(without_daemon, limit)
+    }
+
+    /// Waits until nothing is left of this home but files: no process, control group or mount.
     ///
     /// # Errors
     /// Something is still there after `limit`; says what.

@@ -67,6 +67,13 @@ impl Traces {
         self.programs("overside-agent")
     }
 
+    /// Leaves out the processes whose program has this name.
+    pub(crate) fn forget(&mut self, name: &str) {
+        for pid in self.programs(name) {
+            self.processes.remove(&pid);
+        }
+    }
+
     /// Process ids of this home's processes whose program has this name.
     pub fn programs(&self, name: &str) -> Vec<u32> {
         let is_named = |line: &str| {

@@ -34,7 +34,7 @@ fn the_first_call_starts_an_environment_and_stop_leaves_nothing_of_it() -> Resul
     daemon.overside(&["stop", "-f"])?.success()?;
     let status = daemon.status()?;
     assert_eq!((status.state, status.session), (State::Stopped, None));
-    assert_eq!(home.traces().agents(), Vec::<u32>::new());
+    home.wait_until_no_environment(LIMIT)?;
     daemon.terminate()?.success()?;
     home.wait_until_clean(LIMIT)
 }
@@ -170,8 +170,7 @@ fn a_suspended_environment_is_deleted_at_the_end_of_the_grace_period() -> Result
     daemon.overside(&["idle"])?.success()?;
     let status = daemon.wait_for_state(State::Idle, LEASE_END)?;
     assert_eq!((status.session, status.error), (None, None));
-    assert_eq!(home.traces().agents(), Vec::<u32>::new());
-    Ok(())
+    home.wait_until_no_environment(LIMIT)
 }
 
 #[test]
