@@ -139,7 +139,7 @@ fn unusable(path: &Path, error: &io::Error) -> Problem {
 /// Makes a directory that only this user can enter. An existing one of Overside's is closed to others.
 pub(crate) fn private_directory(path: &Path) -> io::Result<()> {
     if path.is_dir() {
-        return Ok(());
+        return close(path);
     }
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
@@ -148,9 +148,39 @@ pub(crate) fn private_directory(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
+/// Takes an existing directory from others, unless it is one that everybody shares, as /tmp is.
+#[cfg(unix)]
+fn close(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    const STICKY: u32 = 0o1000;
+    let mode = fs_err::metadata(path)?.permissions().mode();
+    if mode & 0o077 == 0 || mode & STICKY != 0 {
+        return Ok(());
+    }
+    fs_err::set_permissions(path, PermissionsExt::from_mode(mode & 0o7700))
+}
+
+#[cfg(not(unix))]
+fn close(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn an_existing_home_is_closed_to_others_unless_it_is_everybodys() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let mode = || fs_err::metadata(directory.path()).unwrap().permissions().mode() & 0o7777;
+        for (before, after) in [(0o755, 0o700), (0o700, 0o700), (0o1777, 0o1777)] {
+            fs_err::set_permissions(directory.path(), PermissionsExt::from_mode(before)).unwrap();
+            drop(Home::at(directory.path()).lock().unwrap());
+            assert_eq!(mode(), after);
+        }
+    }
 
     #[test]
     fn a_second_daemon_on_the_same_home_is_refused_with_a_clear_sentence() {
