@@ -81,6 +81,28 @@ impl Page {
         self.wait_for(&format!("document.querySelector('main').dataset.state === '{state}'")).map(drop)
     }
 
+    /// Begins to note the states that the page shows, the present one first.
+    ///
+    /// # Errors
+    /// The page is gone.
+    pub fn record_states(&self) -> Result<()> {
+        let script = "const main = document.querySelector('main');
+            window.recorded = [main.dataset.state];
+            new MutationObserver(() => {
+              if (window.recorded.at(-1) !== main.dataset.state) window.recorded.push(main.dataset.state);
+            }).observe(main, { attributes: true, attributeFilter: ['data-state'] });";
+        self.call("execute/sync", &json!({ "script": script, "args": [] })).map(drop)
+    }
+
+    /// The states since [`Self::record_states`], in their order.
+    ///
+    /// # Errors
+    /// Nothing was recorded.
+    pub fn recorded_states(&self) -> Result<Vec<String>> {
+        let states = self.call("execute/sync", &json!({ "script": "return window.recorded", "args": [] }))?;
+        Ok(serde_json::from_value(states)?)
+    }
+
     /// The text of an element.
     ///
     /// # Errors

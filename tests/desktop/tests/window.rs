@@ -14,9 +14,10 @@ const SWITCH: &str = "[role=switch]";
 const SLIDER: &str = "#idle-timeout";
 const FIELD: &str = "#idle-timeout-value";
 
+/// What the settings file says; null before there is one.
 fn setting(desk: &Desk, name: &str) -> Value {
-    let text = fs_err::read_to_string(desk.home().overside_home().join("settings.json")).unwrap();
-    serde_json::from_str::<Value>(&text).unwrap()[name].clone()
+    let text = fs_err::read_to_string(desk.home().overside_home().join("settings.json")).unwrap_or_default();
+    serde_json::from_str::<Value>(&text).unwrap_or_default()[name].clone()
 }
 
 #[test]
