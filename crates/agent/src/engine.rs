@@ -45,10 +45,16 @@ impl EngineSocket {
         let mut attempts = 0;
         loop {
             match UnixStream::connect(&path).await {
-                // Bound and not yet listening, or listening with a full queue.
+                // Bound and not yet listening, or listening with a full queue; and dockerd makes its socket without any
+                // permission before it grants them, which matters to an agent that is not root.
                 Err(error)
                     if attempts < ATTEMPTS
-                        && matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::WouldBlock) =>
+                        && matches!(
+                            error.kind(),
+                            io::ErrorKind::ConnectionRefused
+                                | io::ErrorKind::WouldBlock
+                                | io::ErrorKind::PermissionDenied
+                        ) =>
                 {
                     attempts += 1;
                     sleep(RETRY).await;
