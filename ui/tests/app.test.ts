@@ -67,8 +67,8 @@ describe('the state', () => {
   test('shows the steps of a start, and which one is under way', () => {
     open(here({ state: 'starting' }));
     const steps = within(screen.getByRole('region', { name: 'On the way' })).getAllByRole('listitem');
-    expect(steps.map((step) => step.dataset.mark)).toEqual(['done', 'done', 'current', 'waiting', 'waiting']);
-    expect(steps[2]).toHaveAttribute('aria-current', 'step');
+    expect(steps.map((step) => step.dataset.mark)).toEqual(['done', 'done', 'done', 'current', 'waiting', 'waiting']);
+    expect(steps[3]).toHaveAttribute('aria-current', 'step');
   });
 
   test('shows a step that it does not know by its own words', () => {
