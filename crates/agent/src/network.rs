@@ -27,9 +27,23 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Where it is looked for, besides the directories of the engine.
 const STANDARD_PATH: [&str; 5] = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/usr/local/sbin"];
 
+/// Which network namespace to connect, and how.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// slirp4netns.
+    pub(crate) program: PathBuf,
+    /// A process in the namespace.
+    pub(crate) pid: u32,
+    /// The namespace belongs to a user namespace that has to be entered first.
+    pub(crate) rootless: bool,
+    /// Where to count it.
+    pub(crate) cgroups: Option<Cgroups>,
+}
+
 /// slirp4netns at work for one network namespace.
 #[derive(Debug)]
 pub(crate) struct Network {
+    target: Target,
     child: Child,
     /// slirp4netns ends when the other end of this is gone, however the agent ends.
     _exit: OwnedFd,
@@ -46,15 +60,8 @@ pub(crate) fn find(engine_path: Option<&[PathBuf]>) -> Result<PathBuf, Problem> 
 }
 
 impl Network {
-    /// Starts it for the network namespace of the process `pid`, and returns when the environment is connected.
-    ///
-    /// `rootless`: the namespace belongs to a user namespace that has to be entered first.
-    pub(crate) async fn start(
-        program: &Path,
-        pid: u32,
-        rootless: bool,
-        cgroups: Option<&Cgroups>,
-    ) -> Result<Self, Problem> {
+    /// Starts it, and returns when the environment is connected.
+    pub(crate) async fn start(target: Target) -> Result<Self, Problem> {
         if !Path::new("/dev/net/tun").exists() {
             return Err(unsuitable("this machine has no /dev/net/tun", "Load the kernel module: `modprobe tun`"));
         }
@@ -65,13 +72,14 @@ impl Network {
         for own in [&ready, &exit] {
             fcntl_setfd(own, FdFlags::CLOEXEC).during("keeping a pipe")?;
         }
-        let mut command = tokio::process::Command::new(program);
+        let mut command = tokio::process::Command::new(&target.program);
         command.args(["--configure", "--mtu=65520", "--disable-host-loopback"]);
         command
             .arg(format!("--ready-fd={}", ready_write.as_raw_fd()))
             .arg(format!("--exit-fd={}", exit_read.as_raw_fd()));
         command.arg("--enable-seccomp");
-        if rootless {
+        let pid = target.pid;
+        if target.rootless {
             // Its sandbox needs the environment's own root (`setegid(0)`), which it has lost by then: slirp4netns 1.2 as an
             // ordinary user fails with it, and rootlesskit turns it off too. The user's own rights are the limit instead.
             command.arg(format!("--userns-path=/proc/{pid}/ns/user"));
@@ -82,7 +90,7 @@ impl Network {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).env_clear().kill_on_drop(true);
         let mut child = command.spawn().during("starting slirp4netns")?;
         drop((ready_write, exit_read));
-        if let (Some(cgroups), Some(pid)) = (cgroups, child.id()) {
+        if let (Some(cgroups), Some(pid)) = (&target.cgroups, child.id()) {
             cgroups.enter_network(pid)?;
         }
         let messages = Tail::default();
@@ -92,7 +100,7 @@ impl Network {
         }
         let mut ready = Receiver::from_owned_fd(ready).during("waiting for slirp4netns")?;
         match timeout(PATIENCE, ready.read_u8()).await {
-            Ok(Ok(_)) => Ok(Self { child, _exit: exit }),
+            Ok(Ok(_)) => Ok(Self { target, child, _exit: exit }),
             Ok(Err(_)) => {
                 let status = child.wait().await.during("waiting for slirp4netns")?;
                 let messages = last_lines(&messages.text(), 5);
@@ -110,6 +118,12 @@ impl Network {
     /// Waits for it to end by itself.
     pub(crate) async fn ended(&mut self) {
         let _ = self.child.wait().await;
+    }
+
+    /// Starts it again: connections are lost, and new ones work.
+    pub(crate) async fn restart(mut self) -> Result<Self, Problem> {
+        let _ = self.child.kill().await;
+        Self::start(self.target).await
     }
 
     /// Ends it.

@@ -63,6 +63,24 @@ impl Parts {
         Ok(())
     }
 
+    /// Takes the environment's network.
+    pub(crate) fn take_network(&mut self, network: Network) -> Result<(), Problem> {
+        self.record.processes.extend(network.pid().and_then(Identity::of));
+        self.network = Some(network);
+        self.save()
+    }
+
+    /// Starts the network again after its end.
+    pub(crate) async fn restart_network(&mut self) -> Result<(), Problem> {
+        match self.network.take() {
+            Some(network) => {
+                let network = network.restart().await?;
+                self.take_network(network)
+            }
+            None => Err(internal("there is no network to start again")),
+        }
+    }
+
     /// Ends and removes everything. Blocks.
     pub(crate) fn undo(&mut self) {
         if let Err(problem) = self.end_processes().and_then(|()| self.record.erase(&self.directory)) {

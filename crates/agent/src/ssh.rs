@@ -23,7 +23,7 @@ use russh::{
 use rustix::net::{Shutdown, shutdown};
 use tokio::{
     net::{UnixListener, UnixStream},
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::{sleep, timeout},
 };
 
@@ -120,8 +120,10 @@ impl Server {
     /// Serves every connection until it is dropped. Connections go on by themselves.
     pub(crate) async fn run(self, listener: UnixListener) {
         loop {
+            // Whoever does not log in holds its place for a while only; others wait in the socket's queue meanwhile.
+            let Ok(login) = Arc::clone(&self.logins).acquire_owned().await else { return };
             match listener.accept().await {
-                Ok((stream, _)) => self.admit(stream),
+                Ok((stream, _)) => self.admit(stream, login),
                 Err(error) => {
                     tracing::warn!(%error, "accepting a connection");
                     sleep(ACCEPT_AGAIN).await;
@@ -130,11 +132,7 @@ impl Server {
         }
     }
 
-    fn admit(&self, stream: UnixStream) {
-        let Ok(login) = Arc::clone(&self.logins).try_acquire_owned() else {
-            tracing::debug!("too many connections are logging in; one more is refused");
-            return;
-        };
+    fn admit(&self, stream: UnixStream, login: OwnedSemaphorePermit) {
         let (authenticated, mut logged_in) = watch::channel(false);
         let handler = Handler::new(Arc::clone(&self.client_key), Arc::clone(&self.environment), authenticated);
         let config = Arc::clone(&self.config);

@@ -18,6 +18,15 @@ const QUESTION: Duration = Duration::from_secs(5);
 /// Where the answer to a deletion goes.
 pub(crate) type Deletion = oneshot::Sender<Result<(), Problem>>;
 
+/// Whether its processes move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Motion {
+    Running,
+    Frozen,
+    /// Being deleted: nothing may be frozen any more, or it would not die.
+    Ending,
+}
+
 /// One living environment.
 #[derive(Debug)]
 pub(crate) struct Environment {
@@ -25,7 +34,7 @@ pub(crate) struct Environment {
     link: Arc<Link>,
     cgroups: Option<Cgroups>,
     /// Held while freezing or thawing, so that the two never overlap.
-    frozen: Mutex<bool>,
+    motion: Mutex<Motion>,
     contacts: watch::Sender<usize>,
     terms: watch::Sender<LeaseTerms>,
     ended: watch::Sender<Option<String>>,
@@ -55,7 +64,7 @@ impl Environment {
             engine,
             link,
             cgroups,
-            frozen: Mutex::new(false),
+            motion: Mutex::new(Motion::Running),
             contacts: watch::Sender::new(0),
             terms: watch::Sender::new(terms),
             ended: watch::Sender::new(None),
@@ -115,32 +124,41 @@ impl Environment {
 
     /// Stops every process of the environment where it stands.
     pub(crate) async fn freeze(&self) -> Result<(), Problem> {
-        self.set_frozen(true).await
+        self.move_to(Motion::Frozen).await
     }
 
     /// Lets them go on.
     pub(crate) async fn thaw(&self) -> Result<(), Problem> {
-        self.set_frozen(false).await
+        self.move_to(Motion::Running).await
     }
 
-    async fn set_frozen(&self, wanted: bool) -> Result<(), Problem> {
-        let mut frozen = self.frozen.lock().await;
-        if *frozen == wanted {
+    async fn move_to(&self, wanted: Motion) -> Result<(), Problem> {
+        let mut motion = self.motion.lock().await;
+        if *motion == Motion::Ending {
+            return Err(internal("the environment is being deleted"));
+        }
+        if *motion == wanted {
             return Ok(());
         }
+        let freeze = wanted == Motion::Frozen;
         match self.cgroups.clone() {
-            Some(cgroups) => spawn_blocking(move || if wanted { cgroups.freeze() } else { cgroups.thaw() })
+            Some(cgroups) => spawn_blocking(move || if freeze { cgroups.freeze() } else { cgroups.thaw() })
                 .await
                 .unwrap_or_else(|_| Err(internal("freezing was interrupted")))?,
-            None => self.link.signal(&if wanted { Command::Stop } else { Command::Continue }).await?,
+            None => self.link.signal(&if freeze { Command::Stop } else { Command::Continue }).await?,
         }
-        *frozen = wanted;
+        *motion = wanted;
         Ok(())
+    }
+
+    /// The end begins: what is being frozen right now is waited for, and nothing is frozen afterwards.
+    pub(super) async fn begin_end(&self) {
+        *self.motion.lock().await = Motion::Ending;
     }
 
     /// Whether a container or a build runs; what is frozen does not run.
     pub(super) async fn busy(&self) -> bool {
-        if *self.frozen.lock().await {
+        if *self.motion.lock().await == Motion::Frozen {
             return false;
         }
         match &self.cgroups {

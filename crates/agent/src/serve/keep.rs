@@ -53,13 +53,20 @@ pub(super) async fn run(running: Running) {
                 }
                 Some(_) => continue,
             },
-            () = network_ended(&mut parts) => {
-                tracing::warn!("deleting the environment: slirp4netns has ended");
-                environment.end("the environment's network ended".to_owned());
-            }
+            () = network_ended(&mut parts) => match parts.restart_network().await {
+                Ok(()) => {
+                    tracing::warn!("slirp4netns has ended and was started again");
+                    continue;
+                }
+                Err(problem) => {
+                    tracing::warn!(%problem, "deleting the environment: slirp4netns has ended");
+                    environment.end(format!("the environment's network ended: {problem}"));
+                }
+            },
         }
         break;
     }
+    environment.begin_end().await;
     let result = parts.end().await;
     if let Err(problem) = &result {
         tracing::error!(%problem, "deleting the environment");

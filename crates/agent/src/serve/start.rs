@@ -296,7 +296,8 @@ async fn start(
     reporter.step("network", "Connecting the environment's network");
     let pid = parts.child_pid();
     let cgroups = parts.record.cgroups.clone();
-    let network = Network::start(slirp4netns, pid, rootless, cgroups.as_ref());
+    let network =
+        Network::start(network::Target { program: slirp4netns.to_owned(), pid, rootless, cgroups: cgroups.clone() });
     // dockerd starts at the same time and needs longer.
     let socket = first_socket(parts, &mut events, &mut facts.notes, engine_log);
     let (network, socket) = tokio::try_join!(network, async {
@@ -304,11 +305,7 @@ async fn start(
             .await
             .unwrap_or_else(|_| Err(engine_failed("dockerd did not start in time", &engine_log.text())))
     })?;
-    if let Some(pid) = network.pid() {
-        parts.record.processes.extend(Identity::of(pid));
-    }
-    parts.network = Some(network);
-    parts.save()?;
+    parts.take_network(network)?;
 
     reporter.step("engine", "Waiting for dockerd to answer");
     let engine = EngineSocket::new(socket)?;

@@ -9,7 +9,11 @@ use std::{
 use fs_err as fs;
 use overside_model::agent::{Isolation, Message, Operation};
 
-use crate::{client::Client, environment::Home, leftovers::Traces};
+use crate::{
+    client::Client,
+    environment::{Home, LONG, Running},
+    leftovers::Traces,
+};
 
 /// Files in places of the machine that no container may ever see; removed with the test.
 struct Markers(Vec<PathBuf>);
@@ -219,4 +223,31 @@ async fn sigterm_to_the_agent_deletes_the_environment() {
     rustix::process::kill_process(agent, rustix::process::Signal::TERM).unwrap();
     running.ended().await;
     traces.assert_gone();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_dies_is_started_again_and_the_environment_lives_on() {
+    let home = Home::new();
+    let running = home.start().await;
+    let client = Client::connect(&running, &home).await;
+    let docker = client.docker(home.path());
+    docker.import_busybox().await;
+    let before = slirp_of(&running);
+    let pid = rustix::process::Pid::from_raw(i32::try_from(before).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let begun = Instant::now();
+    while slirp_of(&running) == before {
+        assert!(begun.elapsed() < LONG, "slirp4netns is not started again");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let gateway = docker.run(&["run", "--rm", "--network=host", "bb", "cat", "/proc/net/route"]).await;
+    assert!(gateway.contains("tap0"), "{gateway}");
+}
+
+/// The process that was recorded last.
+fn slirp_of(running: &Running) -> u32 {
+    let record: serde_json::Value =
+        serde_json::from_slice(&fs::read(running.directory.join("environment.json")).unwrap()).unwrap();
+    let last = record["processes"].as_array().unwrap().last().unwrap()["pid"].as_u64();
+    u32::try_from(last.unwrap()).unwrap()
 }

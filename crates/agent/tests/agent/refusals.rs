@@ -66,20 +66,22 @@ async fn programs_shells_other_sockets_and_names_are_refused_and_the_connection_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_do_not_log_in_are_limited_in_number() {
+async fn connections_that_do_not_log_in_are_limited_in_number_and_others_get_in_after_them() {
+    const PLACES: usize = 16;
     let home = Home::new();
     let running = home.start().await;
     let mut idle = Vec::new();
-    for _ in 0..64 {
+    for _ in 0..4 * PLACES {
         idle.push(UnixStream::connect(&running.facts().socket).await.unwrap());
     }
-    let mut refused = 0;
-    for stream in &mut idle {
-        // A connection that is served is greeted; one too many is closed.
-        let mut greeting = [0; 4];
-        refused += usize::from(stream.read(&mut greeting).await.is_ok_and(|count| count == 0));
+    let mut greeting = [0; 4];
+    for stream in &mut idle[..PLACES] {
+        assert_eq!(stream.read_exact(&mut greeting).await.unwrap(), 4);
+        assert_eq!(&greeting, b"SSH-");
     }
-    assert_eq!(refused, 64 - 16);
+    for stream in &mut idle[PLACES..] {
+        assert!(stream.try_read(&mut greeting).is_err(), "one more than there are places for was greeted");
+    }
     drop(idle);
     Client::connect(&running, &home).await;
 }
