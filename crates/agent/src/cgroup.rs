@@ -11,6 +11,7 @@ mod limit;
 
 use std::{
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -47,6 +48,9 @@ pub(crate) struct Cgroups {
     version: Version,
     hierarchies: Vec<Hierarchy>,
     slot: u32,
+    /// Inode of the group in the first hierarchy. A slot is claimed anew as soon as it is free: whoever comes late to remove
+    /// an environment must not take the next one for it. The kernel does not reuse the inodes of groups.
+    inode: u64,
 }
 
 impl Cgroups {
@@ -67,7 +71,8 @@ impl Cgroups {
             loop {
                 match fs::create_dir(&group) {
                     Ok(()) => {
-                        let claimed = Self { version, hierarchies, slot };
+                        let inode = fs::metadata(&group).during("claiming a slot")?.ino();
+                        let claimed = Self { version, hierarchies, slot, inode };
                         return claimed.make().inspect_err(|_| claimed.remove_quietly()).map(|()| claimed);
                     }
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => break,
@@ -93,9 +98,19 @@ impl Cgroups {
         for hierarchy in &self.hierarchies {
             let parent = hierarchy.mount.join(PARENT);
             let group = self.group(hierarchy);
-            make_directory(&parent)?;
+            loop {
+                make_directory(&parent)?;
+                match fs::create_dir(&group) {
+                    // The last environment of another agent has just taken the parent with it.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                        return Err(error).during(format_args!("making {}", group.display()));
+                    }
+                    _ => break,
+                }
+            }
+            // With a group in it the parent stays.
             self.prepare(hierarchy, &hierarchy.mount, &parent)?;
-            make_directory(&group)?;
             self.prepare(hierarchy, &parent, &group)?;
             for child in [ROOT, NETWORK] {
                 let child = group.join(child);
@@ -257,8 +272,10 @@ impl Cgroups {
 
     /// Kills whatever is left in the groups, thawing them first, and waits until they are empty. Blocks.
     pub(crate) fn kill(&self) -> Result<(), Problem> {
-        let exists = self.groups().any(|group| group.exists());
-        if exists && let Err(problem) = self.thaw() {
+        if !self.ours() {
+            return Ok(());
+        }
+        if let Err(problem) = self.thaw() {
             tracing::debug!(%problem, "thawing before the end");
         }
         let begun = Instant::now();
@@ -284,7 +301,11 @@ impl Cgroups {
 
     /// Removes the groups, and their parent if this was the last environment. Nothing left is success. Blocks.
     pub(crate) fn remove(&self) -> Result<(), Problem> {
-        for hierarchy in &self.hierarchies {
+        if !self.ours() {
+            return Ok(());
+        }
+        // The first hierarchy, where slots are claimed, comes last: until then nobody else makes groups of this name.
+        for hierarchy in self.hierarchies.iter().rev() {
             for group in descendants(&self.group(hierarchy)) {
                 remove_directory(&group)?;
             }
@@ -302,7 +323,13 @@ impl Cgroups {
 
     /// The groups that still exist.
     pub(crate) fn left(&self) -> Vec<PathBuf> {
-        self.groups().filter(|group| group.exists()).collect()
+        if self.ours() { self.groups().filter(|group| group.exists()).collect() } else { Vec::new() }
+    }
+
+    /// Whether the claim still stands.
+    fn ours(&self) -> bool {
+        let group = self.groups().next().and_then(|group| fs::metadata(group).ok());
+        group.is_some_and(|group| group.ino() == self.inode)
     }
 }
 
@@ -400,6 +427,17 @@ mod tests {
         cgroups.remove().unwrap();
         assert!(!home.path().join("overside").exists());
         cgroups.remove().unwrap();
+    }
+
+    #[test]
+    fn a_slot_that_somebody_else_has_claimed_since_is_left_alone() {
+        let home = tempfile::tempdir().unwrap();
+        let claim = || Cgroups::claim(Version::V1, vec![hierarchy(home.path(), &["pids"])], 1, |_| true).unwrap();
+        let old = Cgroups { inode: 0, ..claim() };
+        old.kill().unwrap();
+        old.remove().unwrap();
+        assert!(old.left().is_empty());
+        assert!(home.path().join("overside/env-0/root").is_dir());
     }
 
     #[test]

@@ -11,7 +11,8 @@ use fs_err as fs;
 /// What there is of an environment while it lives, to be looked for after its end.
 pub(crate) struct Traces {
     directory: PathBuf,
-    groups: Vec<PathBuf>,
+    /// With their inodes: another test's environment may take the slot at once.
+    groups: Vec<(PathBuf, u64)>,
     processes: Vec<(u32, String)>,
     first_uid: Option<u32>,
 }
@@ -25,14 +26,15 @@ impl Traces {
         let mut groups = Vec::new();
         for hierarchy in cgroups["hierarchies"].as_array().into_iter().flatten() {
             let mount = Path::new(hierarchy["mount"].as_str().unwrap());
-            groups.push(mount.join("overside").join(format!("env-{}", cgroups["slot"])));
+            let group = mount.join("overside").join(format!("env-{}", cgroups["slot"]));
+            let inode = inode(&group).expect("a group on record");
+            groups.push((group, inode));
         }
         let processes = record["processes"].as_array().unwrap();
         let pids = processes.iter().map(|process| u32::try_from(process["pid"].as_u64().unwrap()).unwrap());
         let processes: Vec<(u32, String)> =
             pids.map(|pid| (pid, start_of(pid).expect("a process on record"))).collect();
         assert!(processes.len() >= 3, "the namespaces' holder, the first process and slirp4netns are on record");
-        assert!(groups.iter().all(|group| group.exists()));
         let first_uid = uid_of(&running.directory.join("data"));
         Self { directory: running.directory.clone(), groups, processes, first_uid }
     }
@@ -52,13 +54,14 @@ impl Traces {
     /// is waited for.
     pub(crate) fn assert_gone(&self) {
         assert!(!self.directory.exists(), "{} is left", self.directory.display());
-        let groups: Vec<_> = self.groups.iter().filter(|group| group.exists()).collect();
+        let groups: Vec<_> = self.groups.iter().filter(|(group, known)| inode(group) == Some(*known)).collect();
         assert!(groups.is_empty(), "{groups:?} are left");
         let begun = Instant::now();
         loop {
             let known: Vec<_> =
                 self.processes.iter().filter(|(pid, start)| start_of(*pid).as_ref() == Some(start)).collect();
-            let others = self.first_uid.map(|_| self.living()).unwrap_or_default();
+            let taken = self.groups.iter().any(|(group, _)| group.exists());
+            let others = self.first_uid.filter(|_| !taken).map(|_| self.living()).unwrap_or_default();
             if known.is_empty() && others.is_empty() {
                 break;
             }
@@ -71,6 +74,11 @@ impl Traces {
         let strange = links.iter().filter(|name| ["tap0", "docker0"].iter().any(|ours| name.as_os_str() == *ours));
         assert_eq!(strange.count(), 0, "a link is left: {links:?}");
     }
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    Some(fs::metadata(path).ok()?.ino())
 }
 
 /// Start time of a process that is not a zombie.
