@@ -117,6 +117,19 @@ mod tests {
     }
 
     #[test]
+    fn the_page_of_settings_says_what_the_program_does() {
+        let mut page = String::from(
+            "# Settings\n\nMade from the table in `crates/model/src/settings.rs`; a test compares. Change one with \
+             `overside settings set NAME VALUE`.\n\n| name | default | accepts | what it does |\n| --- | --- | --- | --- |\n",
+        );
+        for row in TABLE {
+            let default = Settings::default().get(row.name).unwrap();
+            let _ = writeln!(page, "| `{}` | {} | {} | {} |", row.name, plain(&default), row.expected, row.purpose);
+        }
+        assert_eq!(include_str!("../../../docs/settings.md"), page, "docs/settings.md should be:\n{page}");
+    }
+
+    #[test]
     fn durations_are_short() {
         assert_eq!(duration(0), "0s");
         assert_eq!(duration(3 * 3600 + 62), "3h 1m");
