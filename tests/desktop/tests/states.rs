@@ -1,19 +1,18 @@
 //! Every state, in the window and in the tray, on a daemon that is whatever the test says.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
+use anyhow::Result;
+use jiff::{SignedDuration, Timestamp};
 use overside_desktop_tests::{Desk, Page, Scripted, TrayHost, quiet};
 use overside_model::{
     AwakeReason, EnvironmentId, ErrorCode, IgnoredPoller, Problem, Progress, SessionId, SessionStatus, State, Status,
 };
 
 /// A session that began some seconds ago.
-fn session(seconds_ago: u64, environment: bool) -> Option<SessionStatus> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let started = i64::try_from(now - seconds_ago).unwrap();
+fn session(seconds_ago: i64, environment: bool) -> Option<SessionStatus> {
+    let started_at = Timestamp::now() - SignedDuration::from_secs(seconds_ago);
     Some(SessionStatus {
         id: SessionId::from_random(0x1234_5678_9abc),
-        started_at: jiff::Timestamp::from_second(started).unwrap().to_string(),
+        started_at: started_at.to_string(),
         environment: environment.then(|| EnvironmentId::from_random(0x9f3c_21ab_77de)),
         notes: Vec::new(),
     })
@@ -110,23 +109,26 @@ fn countdowns_go_on_between_the_words_of_the_daemon() {
     page.wait_for("[...document.querySelectorAll('dd')].some((each) => each.textContent === '4:42')").unwrap();
 }
 
-fn pictures(desk: &Desk, suffix: &str) {
-    let daemon = Scripted::start(desk, quiet(State::Stopped)).unwrap();
-    let page = Page::open(desk).unwrap();
+/// Takes a picture of the window in every state.
+fn pictures(variables: &[(&str, &str)], suffix: &str) -> Result<()> {
+    let desk = Desk::with(variables)?;
+    let daemon = Scripted::start(&desk, quiet(State::Stopped))?;
+    let page = Page::open(&desk)?;
     for status in each() {
         let name = status.state.name();
         daemon.show(status);
-        page.wait_for_state(name).unwrap();
-        page.screenshot(&format!("{name}-{suffix}")).unwrap();
+        page.wait_for_state(name)?;
+        page.screenshot(&format!("{name}-{suffix}"))?;
     }
+    Ok(())
 }
 
 #[test]
 fn every_state_is_shown_in_english_and_light() {
-    pictures(&Desk::new().unwrap(), "light-en");
+    pictures(&[], "light-en").unwrap();
 }
 
 #[test]
 fn every_state_is_shown_in_chinese_and_dark() {
-    pictures(&Desk::with(&[("LANG", "zh_CN.UTF-8"), ("GTK_THEME", "Adwaita:dark")]).unwrap(), "dark-zh");
+    pictures(&[("LANG", "zh_CN.UTF-8"), ("GTK_THEME", "Adwaita:dark")], "dark-zh").unwrap();
 }

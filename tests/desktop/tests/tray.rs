@@ -9,10 +9,6 @@ fn off() -> Vec<&'static str> {
     vec!["(Overside: Off)", "-", "Turn on", "Settings…", "-", "Quit this app (the daemon keeps running)"]
 }
 
-fn maps(process: &Running) -> String {
-    fs_err::read_to_string(format!("/proc/{}/maps", process.pid())).unwrap()
-}
-
 #[test]
 fn the_menu_turns_overside_on_and_off() {
     let desk = Desk::new().unwrap();
@@ -91,7 +87,7 @@ fn the_window_is_a_process_of_its_own_and_ends_with_the_app() {
     desk.wait_until("the window opens", || Ok(windows() == 1)).unwrap();
 
     let web = ["webkit", "gtk", "javascriptcore"];
-    let loaded = maps(&tray).to_lowercase();
+    let loaded = fs_err::read_to_string(format!("/proc/{}/maps", tray.pid())).unwrap().to_lowercase();
     assert!(!web.iter().any(|library| loaded.contains(library)), "the tray loads a web toolkit: {loaded}");
 
     item.choose("Quit this app (the daemon keeps running)").unwrap();
