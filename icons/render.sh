@@ -1,5 +1,5 @@
 #!/bin/sh
-# Renders the SVG sources. Run it after changing one (Debian: librsvg2-bin); the PNGs are committed, so a build needs nothing.
+# Renders the SVG sources. Run it after changing one (Debian: librsvg2-bin imagemagick); the PNGs are committed, so a build needs nothing.
 set -eu
 cd "$(dirname "$0")"
 for svg in tray/*.svg; do
@@ -10,3 +10,5 @@ done
 for size in 32 128 512; do
     rsvg-convert --width "$size" --height "$size" --output "overside-$size.png" overside.svg
 done
+# Windows builds the first of these into the program.
+convert overside-32.png overside-128.png overside.ico
