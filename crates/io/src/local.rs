@@ -1,5 +1,6 @@
 //! Sockets of this machine's user: Unix sockets, named pipes on Windows.
 
+mod gone;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
@@ -7,8 +8,13 @@ mod windows;
 
 use std::{io, path::PathBuf};
 
+pub use gone::{Gone, Watched};
+#[cfg(unix)]
+use unix::Hangup;
 #[cfg(unix)]
 pub use unix::{Listener, Stream, connect};
+#[cfg(windows)]
+use windows::Hangup;
 #[cfg(windows)]
 pub use windows::{Listener, Stream, connect};
 

@@ -16,7 +16,10 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use overside_docker_api::{Class, Route};
-use overside_io::{ByteStream, local::Listener};
+use overside_io::{
+    ByteStream,
+    local::{Listener, Stream, Watched},
+};
 use overside_model::Problem;
 use tokio::sync::oneshot;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -48,7 +51,7 @@ pub async fn serve(listener: Listener, gate: Arc<dyn Gate>, shutdown: Cancellati
                 connections.spawn(async move {
                     tokio::select! {
                         () = shutdown.cancelled() => {}
-                        result = serve_connection(stream, gate) => {
+                        result = serve_client(stream, gate) => {
                             if let Err(error) = result {
                                 tracing::debug!(%error, "a client's connection ended");
                             }
@@ -70,8 +73,18 @@ pub async fn serve(listener: Listener, gate: Arc<dyn Gate>, shutdown: Cancellati
 
 type TakeOverSlot = Arc<Mutex<Option<oneshot::Sender<TakeOver>>>>;
 
-/// Serves one client until it goes away. hyper parses requests; where one takes the connection over, the socket and what
-/// hyper had read ahead are taken out of hyper's hands and joined with the engine's stream.
+/// Serves one client until it goes away, and drops its call then: that reaches the engine. A client that has only ended its
+/// input is not gone.
+async fn serve_client(stream: Stream, gate: Arc<dyn Gate>) -> io::Result<()> {
+    let (stream, gone) = Watched::new(stream)?;
+    tokio::select! {
+        result = serve_connection(stream, gate) => result,
+        () = gone.wait() => Ok(()),
+    }
+}
+
+/// Serves one connection. hyper parses requests; where one takes the connection over, the socket and what hyper had read
+/// ahead are taken out of hyper's hands and joined with the engine's stream.
 async fn serve_connection(stream: impl ByteStream + 'static, gate: Arc<dyn Gate>) -> io::Result<()> {
     let (sender, mut taken_over) = oneshot::channel();
     let slot: TakeOverSlot = Arc::new(Mutex::new(Some(sender)));
@@ -81,6 +94,7 @@ async fn serve_connection(stream: impl ByteStream + 'static, gate: Arc<dyn Gate>
     });
     let mut connection = Builder::new()
         .preserve_header_case(true)
+        .half_close(true)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), service);

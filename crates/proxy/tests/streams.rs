@@ -286,3 +286,48 @@ async fn pipelined_requests_are_answered_in_order() {
         until(&mut client, body).await;
     }
 }
+
+#[tokio::test]
+async fn a_client_that_has_ended_its_input_still_gets_its_answer() {
+    let mut f = proxy();
+    let mut client = f.client().await;
+    client.write_all(b"GET /containers/json HTTP/1.0\r\n\r\n").await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut engine = f.engine().await;
+    until(&mut engine, "\r\n\r\n").await;
+    engine.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]").await.unwrap();
+    let mut answer = String::new();
+    soon(client.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.ends_with("[]"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_before_its_answer_takes_its_call_with_it() {
+    let mut f = proxy();
+    let mut client = f.client().await;
+    client.write_all(b"POST /containers/x/wait HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+    let mut engine = f.engine().await;
+    until(&mut engine, "\r\n\r\n").await;
+    drop(client);
+    let mut rest = Vec::new();
+    soon(engine.read_to_end(&mut rest)).await.unwrap();
+    soon(f.ended.notified()).await;
+}
+
+#[tokio::test]
+async fn what_a_client_sent_just_before_it_went_away_reaches_the_container() {
+    let mut f = proxy();
+    let mut client = f.client().await;
+    let request = "POST /exec/x/start HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 2\r\n\r\n{}";
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut engine = f.engine().await;
+    until(&mut engine, "{}").await;
+    engine.write_all(UPGRADED.as_bytes()).await.unwrap();
+    until(&mut client, "\r\n\r\n").await;
+    client.write_all(&[b'x'; 200_000]).await.unwrap();
+    drop(client);
+    let mut input = Vec::new();
+    soon(engine.read_to_end(&mut input)).await.unwrap();
+    assert_eq!(input.len(), 200_000);
+    soon(f.ended.notified()).await;
+}

@@ -2,11 +2,18 @@
 
 use std::{
     io,
-    os::unix::fs::{FileTypeExt, PermissionsExt},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::{FileTypeExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
 };
 
-use tokio::net::UnixListener;
+use rustix::net::RecvFlags;
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    net::UnixListener,
+};
 
 use super::{BindError, MAX_SOCKET_PATH};
 
@@ -19,6 +26,32 @@ pub type Stream = tokio::net::UnixStream;
 /// The system's: `NotFound` without a socket, `ConnectionRefused` where nobody listens on it any more.
 pub async fn connect(path: &Path) -> io::Result<Stream> {
     Stream::connect(path).await
+}
+
+/// The peer's closing of a socket altogether, which the kernel tells apart from the end of its input.
+#[derive(Debug)]
+pub(super) struct Hangup(AsyncFd<OwnedFd>);
+
+impl Hangup {
+    #[expect(unsafe_code, reason = "tokio has no safe way to register a descriptor of one's own")]
+    pub(super) fn of(stream: &Stream) -> io::Result<Self> {
+        let fd = stream.as_fd().try_clone_to_owned()?;
+        // A hangup is told whatever is asked for, and urgent data, which is asked for, does not exist on these sockets.
+        // SAFETY: the descriptor is owned by the AsyncFd from here on, and open until it is dropped.
+        Ok(Self(unsafe { AsyncFd::register_with_interest(fd, Interest::PRIORITY) }?))
+    }
+
+    pub(super) async fn wait(&self) {
+        // An error can only mean that the runtime is ending.
+        let _ = self.0.ready(Interest::PRIORITY).await;
+    }
+
+    /// Whether nothing that the peer sent is unread.
+    pub(super) fn is_drained(&self) -> bool {
+        let mut byte = [0];
+        let peeked = rustix::net::recv(self.0.get_ref(), &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        !matches!(peeked, Ok((1.., _)))
+    }
 }
 
 /// A listening socket that only this user can connect to. Its file is removed when it is dropped.

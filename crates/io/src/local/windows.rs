@@ -70,6 +70,26 @@ pub async fn connect(path: &Path) -> io::Result<Stream> {
     }
 }
 
+/// The peer's closing of a pipe altogether. Pipes tell it to a reader only, who sees it as the end; so that it is never seen
+/// apart from the end of input, and a client that is gone is noticed at the next write.
+#[derive(Debug)]
+pub(super) struct Hangup;
+
+impl Hangup {
+    #[expect(clippy::unnecessary_wraps, reason = "the same signature as on Unix")]
+    pub(super) fn of(_stream: &Stream) -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    pub(super) async fn wait(&self) {
+        std::future::pending().await
+    }
+
+    pub(super) fn is_drained(&self) -> bool {
+        true
+    }
+}
+
 /// A listening pipe. Its default security descriptor lets in this user, administrators and the system, and others only
 /// read, which no request survives.
 #[derive(Debug)]
