@@ -87,9 +87,10 @@ fn logging(home: &Home, detached: bool) -> Option<WorkerGuard> {
         .build(home.logs())
         .ok();
     let (writer, guard) = file.map(tracing_appender::non_blocking).unzip();
-    let to_file = writer.map(|writer| tracing_subscriber::fmt::layer().json().with_writer(writer).with_filter(filter()));
-    let to_terminal =
-        (!detached).then(|| tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false).with_filter(filter()));
+    let to_file =
+        writer.map(|writer| tracing_subscriber::fmt::layer().json().with_writer(writer).with_filter(filter()));
+    let to_terminal = (!detached)
+        .then(|| tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false).with_filter(filter()));
     // It fails only where a subscriber is set already, and then there is one.
     let _ = tracing_subscriber::registry().with(to_file).with(to_terminal).try_init();
     guard

@@ -18,7 +18,8 @@ pub(crate) enum Invocation {
 /// The arguments, without the plugin's own name that the Docker CLI puts before them.
 pub(crate) fn arguments() -> Invocation {
     let mut arguments: Vec<OsString> = env::args_os().collect();
-    let plugin = arguments.first().and_then(|name| Path::new(name).file_stem()).is_some_and(|stem| stem == "docker-overside");
+    let plugin =
+        arguments.first().and_then(|name| Path::new(name).file_stem()).is_some_and(|stem| stem == "docker-overside");
     if plugin {
         match arguments.get(1).and_then(|argument| argument.to_str()) {
             Some(METADATA) => return Invocation::Metadata,

@@ -175,7 +175,8 @@ mod tests {
     fn fixture() -> Fixture {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
-        let context = DockerContext::at(path.join("docker"), Path::new("/run/x/docker.sock"), &path.join("memory.json"));
+        let context =
+            DockerContext::at(path.join("docker"), Path::new("/run/x/docker.sock"), &path.join("memory.json"));
         Fixture { directory, context }
     }
 

@@ -7,7 +7,10 @@ use serde_json::{Map, Value};
 pub(crate) fn difference(old: &Map<String, Value>, new: &Map<String, Value>) -> Map<String, Value> {
     let changed = new.iter().filter(|(name, value)| old.get(*name) != Some(value));
     let gone = old.keys().filter(|name| !new.contains_key(*name));
-    changed.map(|(name, value)| (name.clone(), value.clone())).chain(gone.map(|name| (name.clone(), Value::Null))).collect()
+    changed
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .chain(gone.map(|name| (name.clone(), Value::Null)))
+        .collect()
 }
 
 /// Puts the members of `patch` over those of `state`. Applying the same patch again changes nothing.

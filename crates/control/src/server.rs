@@ -140,9 +140,11 @@ async fn answer(request: Request<Incoming>, daemon: &dyn Daemon, shutdown: Cance
 }
 
 async fn set_setting(request: Request<Incoming>, daemon: &dyn Daemon, name: &str) -> Result<(), Problem> {
-    let unusable =
-        |reason: String| Problem::new(ErrorCode::InvalidSettings, format!("the value for {name} is unusable: {reason}"), "");
-    let body = Limited::new(request.into_body(), MAX_BODY).collect().await.map_err(|error| unusable(error.to_string()))?;
+    let unusable = |reason: String| {
+        Problem::new(ErrorCode::InvalidSettings, format!("the value for {name} is unusable: {reason}"), "")
+    };
+    let body =
+        Limited::new(request.into_body(), MAX_BODY).collect().await.map_err(|error| unusable(error.to_string()))?;
     let value = serde_json::from_slice(&body.to_bytes()).map_err(|error| unusable(error.to_string()))?;
     daemon.set_setting(name, value).await
 }

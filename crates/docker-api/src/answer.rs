@@ -33,7 +33,12 @@ pub fn answer_without_engine(route: &Route<'_>, facts: &Value) -> Option<LocalAn
     let name = route.name.unwrap_or_default();
     let (status, body) = match answer {
         IdleAnswer::Ping => {
-            return Some(LocalAnswer { status: 200, headers, content_type: "text/plain; charset=utf-8", body: b"OK".into() });
+            return Some(LocalAnswer {
+                status: 200,
+                headers,
+                content_type: "text/plain; charset=utf-8",
+                body: b"OK".into(),
+            });
         }
         IdleAnswer::Version => (200, facts.get("version").filter(|value| value.is_object())?.to_string()),
         IdleAnswer::Info => (200, facts.get("info").filter(|value| value.is_object())?.to_string()),

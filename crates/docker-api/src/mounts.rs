@@ -85,7 +85,8 @@ fn mounts(value: &Value) -> Result<(), Refusal> {
                 return Err(Refusal::HostPath { path });
             }
             Some("volume") => {
-                if let Some(config) = member(mount, "VolumeOptions").and_then(|options| member(options, "DriverConfig")) {
+                if let Some(config) = member(mount, "VolumeOptions").and_then(|options| member(options, "DriverConfig"))
+                {
                     volume_driver(config, "Name", "Options")?;
                 }
             }
@@ -109,16 +110,20 @@ fn volume_driver(value: &Value, driver: &str, options: &str) -> Result<(), Refus
 
 /// The source of a bind in `-v` syntax if it is a path rather than a volume's name.
 fn host_source(bind: &str) -> Option<String> {
-    let windows_drive = bind.as_bytes().get(1) == Some(&b':') && bind.as_bytes().first().is_some_and(u8::is_ascii_alphabetic);
+    let windows_drive =
+        bind.as_bytes().get(1) == Some(&b':') && bind.as_bytes().first().is_some_and(u8::is_ascii_alphabetic);
     let source = if windows_drive {
         let end = bind[2..].find(':').map_or(bind.len(), |at| at + 2);
         // `a:/b` is the one-letter volume a; a drive is followed by a slash and another target.
-        if end == bind.len() { return None }
+        if end == bind.len() {
+            return None;
+        }
         &bind[..end]
     } else {
         bind.split_once(':').map(|(source, _)| source)?
     };
-    let volume_name = !source.is_empty() && !source.contains(['/', '\\']) && source != "." && source != ".." && source != "~";
+    let volume_name =
+        !source.is_empty() && !source.contains(['/', '\\']) && source != "." && source != ".." && source != "~";
     (!volume_name).then(|| source.to_owned())
 }
 
@@ -147,7 +152,10 @@ mod tests {
             assert!(matches!(create(host_config.clone()), Err(Refusal::HostPath { .. })), "{host_config}");
         }
         let body = json!({"Name": "v", "DriverOpts": {"o": "bind", "device": "/src"}});
-        assert_eq!(check_volume_create(body.to_string().as_bytes()), Err(Refusal::HostPath { path: "/src".to_owned() }));
+        assert_eq!(
+            check_volume_create(body.to_string().as_bytes()),
+            Err(Refusal::HostPath { path: "/src".to_owned() })
+        );
     }
 
     #[test]

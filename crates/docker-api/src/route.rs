@@ -119,7 +119,11 @@ impl<'a> Route<'a> {
                 continue;
             }
             if let Some(name) = matches(row.template, bare) {
-                return Self { class: row.class, name: Some(name).filter(|name| !name.is_empty()), body_check: row.body_check };
+                return Self {
+                    class: row.class,
+                    name: Some(name).filter(|name| !name.is_empty()),
+                    body_check: row.body_check,
+                };
             }
         }
         Self { class: Class::Waking, name: None, body_check: None }

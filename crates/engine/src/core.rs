@@ -93,15 +93,7 @@ impl Shared {
         let gate = watch::Sender::new(session.gate());
         let patience = watch::Sender::new(patience(&settings));
         let facts = facts::load(&home.engine_facts_file());
-        let core = Core {
-            session,
-            settings,
-            blocked,
-            current: None,
-            task: None,
-            context_problem: None,
-            day: today(),
-        };
+        let core = Core { session, settings, blocked, current: None, task: None, context_problem: None, day: today() };
         let status = watch::Sender::new(core.status(&home, clock::now()));
         let providers = providers.into_iter().map(|provider| (provider.name().to_owned(), provider)).collect();
         Arc::new(Self {
@@ -154,20 +146,23 @@ impl Shared {
     fn carry_out(self: &Arc<Self>, core: &mut Core, effect: Effect) {
         match effect {
             Effect::SelectContext | Effect::RestoreContext => {
-                core.context_problem = self.set_context(effect == Effect::SelectContext && core.settings.select_context);
+                core.context_problem =
+                    self.set_context(effect == Effect::SelectContext && core.settings.select_context);
             }
-            Effect::Start(operation) => match effects::prepare(&core.settings, &self.providers, lease(&core.settings)) {
-                Ok(plan) => {
-                    core.current = Some(Current {
-                        record: plan.record.clone(),
-                        environment: None,
-                        progress: None,
-                        link_problem: None,
-                    });
-                    core.task = Some(tokio::spawn(effects::start(self.clone(), operation, plan)));
+            Effect::Start(operation) => {
+                match effects::prepare(&core.settings, &self.providers, lease(&core.settings)) {
+                    Ok(plan) => {
+                        core.current = Some(Current {
+                            record: plan.record.clone(),
+                            environment: None,
+                            progress: None,
+                            link_problem: None,
+                        });
+                        core.task = Some(tokio::spawn(effects::start(self.clone(), operation, plan)));
+                    }
+                    Err(problem) => core.session.handle_started(clock::now(), operation, Err(problem)),
                 }
-                Err(problem) => core.session.handle_started(clock::now(), operation, Err(problem)),
-            },
+            }
             Effect::Suspend(operation) => {
                 let environment = core.environment();
                 core.task = Some(tokio::spawn(effects::suspend(self.clone(), operation, environment)));
@@ -276,7 +271,9 @@ impl Shared {
         let now = clock::now();
         let result = match result {
             Ok((record, environment)) => {
-                if let Some(current) = core.current.as_mut().filter(|current| current.record.environment == environment.id) {
+                if let Some(current) =
+                    core.current.as_mut().filter(|current| current.record.environment == environment.id)
+                {
                     current.record = record;
                     current.progress = None;
                     current.environment = Some(environment.clone());
@@ -484,10 +481,7 @@ impl Core {
             idle_in_seconds: view.idle_in.map(up),
             grace_remaining_seconds: view.grace_remaining.map(up),
             prompt: None,
-            usage: Usage {
-                today_seconds: whole(view.used_today),
-                limit_seconds: whole(self.settings.daily_limit),
-            },
+            usage: Usage { today_seconds: whole(view.used_today), limit_seconds: whole(self.settings.daily_limit) },
             ports: Vec::new(),
             mounts: Vec::new(),
             error: self.blocked.clone().or(view.error).or(link_problem).or_else(|| self.context_problem.clone()),

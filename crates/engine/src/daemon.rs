@@ -12,11 +12,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    core::Shared,
-    effects,
-    gate::Doorkeeper,
-};
+use crate::{core::Shared, effects, gate::Doorkeeper};
 
 /// What a daemon is made of.
 pub struct Wiring {
@@ -136,7 +132,8 @@ impl overside_control::Daemon for Stopper {
         TABLE
             .iter()
             .map(|setting| {
-                let value = json!({ "value": entry(setting.name), "expected": setting.expected, "purpose": setting.purpose });
+                let value =
+                    json!({ "value": entry(setting.name), "expected": setting.expected, "purpose": setting.purpose });
                 (setting.name.to_owned(), value)
             })
             .collect()

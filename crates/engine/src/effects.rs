@@ -87,8 +87,7 @@ async fn make(shared: &Arc<Shared>, plan: Plan) -> Result<(Record, Arc<Environme
     let credentials = Credentials::generate().map_err(unusable)?;
     shared.record_file.begin(&record, &credentials)?;
     step("agent", "Starting the agent");
-    let order =
-        Order { id: id.clone(), client_key: credentials.public_line().map_err(unusable)?, limits, lease };
+    let order = Order { id: id.clone(), client_key: credentials.public_line().map_err(unusable)?, limits, lease };
     let facts = provider.create(&order, &report).await?;
     tracing::info!(environment = %id, timings = ?facts.timings, version = facts.engine_version, "environment made");
     record.host_key = Some(facts.host_key.clone());

@@ -17,7 +17,8 @@ use crate::{
 };
 
 /// Container events after which another set of containers runs.
-const EVENTS: &str = "/events?filters=%7B%22type%22%3A%5B%22container%22%5D%2C%22event%22%3A%5B%22start%22%2C%22die%22%5D%7D";
+const EVENTS: &str =
+    "/events?filters=%7B%22type%22%3A%5B%22container%22%5D%2C%22event%22%3A%5B%22start%22%2C%22die%22%5D%7D";
 
 /// A connected environment. Its watchers end with it.
 #[derive(Debug)]

@@ -68,7 +68,9 @@ impl RecordFile {
     /// Deletes record and key.
     pub(crate) fn remove(&self) -> Result<(), Problem> {
         match fs_err::remove_dir_all(&self.directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unwritable(&error.to_string(), Some(error.kind()))),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(unwritable(&error.to_string(), Some(error.kind())))
+            }
             _ => Ok(()),
         }
     }

@@ -55,7 +55,10 @@ mod platform {
         let at = deadline.since_boot();
         let spec = Itimerspec {
             it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
-            it_value: Timespec { tv_sec: at.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: at.subsec_nanos().into() },
+            it_value: Timespec {
+                tv_sec: at.as_secs().try_into().unwrap_or(i64::MAX),
+                tv_nsec: at.subsec_nanos().into(),
+            },
         };
         timerfd_settime(&fd, TimerfdTimerFlags::ABSTIME, &spec)?;
         Ok(fd)
@@ -86,7 +89,10 @@ mod platform {
         // first look at it serves as one, moved by the time of day to stay comparable between processes of one boot.
         static START: std::sync::OnceLock<(std::time::Instant, Duration)> = std::sync::OnceLock::new();
         let (start, offset) = START.get_or_init(|| {
-            (std::time::Instant::now(), std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default())
+            (
+                std::time::Instant::now(),
+                std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default(),
+            )
         });
         Moment::from_boot(*offset + start.elapsed())
     }

@@ -14,6 +14,7 @@ pub use id::{EnvironmentId, InvalidId, SessionId};
 pub use problem::{ErrorCode, Problem};
 pub use settings::Settings;
 pub use status::{
-    AwakeReason, IgnoredPoller, MountStatus, PortStatus, Progress, Prompt, PromptReason, SessionStatus, State, Status, Usage,
+    AwakeReason, IgnoredPoller, MountStatus, PortStatus, Progress, Prompt, PromptReason, SessionStatus, State, Status,
+    Usage,
 };
 pub use time::Moment;

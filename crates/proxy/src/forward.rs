@@ -84,7 +84,9 @@ async fn checked(body: Incoming, check: BodyCheck) -> Result<Bytes, Problem> {
     let bytes = Limited::new(body, MAX_CHECKED_BODY)
         .collect()
         .await
-        .map_err(|error| Problem::new(ErrorCode::RequestRefused, format!("cannot read the request's body: {error}"), ""))?
+        .map_err(|error| {
+            Problem::new(ErrorCode::RequestRefused, format!("cannot read the request's body: {error}"), "")
+        })?
         .to_bytes();
     let result = match check {
         BodyCheck::ContainerCreate => check_container_create(&bytes),

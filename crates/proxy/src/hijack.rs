@@ -25,7 +25,8 @@ pub(crate) struct TakeOver {
 impl TakeOver {
     /// Takes over from the engine's 101. A client that asked for the upgrade gets that head as it is; an old one gets 200.
     pub(crate) async fn from_answer(answer: Response<Incoming>, asked: bool, held: Held) -> hyper::Result<Self> {
-        let reason = answer.extensions().get::<ReasonPhrase>().map_or(&b"Switching Protocols"[..], ReasonPhrase::as_bytes);
+        let reason =
+            answer.extensions().get::<ReasonPhrase>().map_or(&b"Switching Protocols"[..], ReasonPhrase::as_bytes);
         let status = if asked { (101, reason) } else { (200, &b"OK"[..]) };
         let head = render(status, answer.headers(), asked);
         let engine = hyper::upgrade::on(answer).await?;

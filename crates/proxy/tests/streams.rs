@@ -114,7 +114,10 @@ async fn a_hijack_keeps_the_bytes_that_came_with_the_heads_on_both_sides() {
     client.write_all(request.as_bytes()).await.unwrap();
     let mut engine = f.engine().await;
     let head = until(&mut engine, "{}").await;
-    assert!(head.to_lowercase().contains("connection: upgrade\r\n") && head.to_lowercase().contains("upgrade: tcp\r\n"), "{head}");
+    assert!(
+        head.to_lowercase().contains("connection: upgrade\r\n") && head.to_lowercase().contains("upgrade: tcp\r\n"),
+        "{head}"
+    );
     engine.write_all(format!("{UPGRADED}early output").as_bytes()).await.unwrap();
     let answer = until(&mut client, "early output").await;
     assert!(answer.starts_with(UPGRADED), "{answer}");
@@ -220,7 +223,8 @@ async fn a_header_with_the_credentials_of_many_registries_passes() {
     let mut f = proxy();
     let mut client = f.client().await;
     let config = "c".repeat(300 * 1024);
-    let request = format!("POST /build HTTP/1.1\r\nHost: d\r\nX-Registry-Config: {config}\r\nContent-Length: 0\r\n\r\n");
+    let request =
+        format!("POST /build HTTP/1.1\r\nHost: d\r\nX-Registry-Config: {config}\r\nContent-Length: 0\r\n\r\n");
     client.write_all(request.as_bytes()).await.unwrap();
     let mut engine = f.engine().await;
     assert!(until(&mut engine, "\r\n\r\n").await.contains(&config));
@@ -318,7 +322,8 @@ async fn a_client_that_goes_away_before_its_answer_takes_its_call_with_it() {
 async fn what_a_client_sent_just_before_it_went_away_reaches_the_container() {
     let mut f = proxy();
     let mut client = f.client().await;
-    let request = "POST /exec/x/start HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 2\r\n\r\n{}";
+    let request =
+        "POST /exec/x/start HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 2\r\n\r\n{}";
     client.write_all(request.as_bytes()).await.unwrap();
     let mut engine = f.engine().await;
     until(&mut engine, "{}").await;

@@ -52,7 +52,11 @@ impl Local {
         }
         Err(Problem::new(
             ErrorCode::SocketPath,
-            format!("the socket path {} has {length} bytes, and {} are the limit", path.display(), local::MAX_SOCKET_PATH),
+            format!(
+                "the socket path {} has {length} bytes, and {} are the limit",
+                path.display(),
+                local::MAX_SOCKET_PATH
+            ),
             "Set OVERSIDE_HOME to a directory with a shorter path.",
         ))
     }
@@ -104,8 +108,9 @@ impl Provider for Local {
             lease: order.lease,
             engine_path: self.engine_path.clone(),
         };
-        let line = serde_json::to_string(&spec)
-            .map_err(|error| Problem::new(ErrorCode::Internal, format!("cannot describe the environment: {error}"), ""))?;
+        let line = serde_json::to_string(&spec).map_err(|error| {
+            Problem::new(ErrorCode::Internal, format!("cannot describe the environment: {error}"), "")
+        })?;
         let mut child = self.spawn(&["serve"], None)?;
         if let Some(mut stdin) = child.stdin.take() {
             // An agent that died already says more about it on its standard output and error than this write does.

@@ -42,7 +42,10 @@ enum Stop {
     Ended,
 }
 
-async fn follow(stdout: &mut (impl AsyncBufRead + Unpin), progress: ProgressSink<'_>) -> Result<EnvironmentFacts, Stop> {
+async fn follow(
+    stdout: &mut (impl AsyncBufRead + Unpin),
+    progress: ProgressSink<'_>,
+) -> Result<EnvironmentFacts, Stop> {
     let mut greeted = false;
     while let Some(line) = line(stdout).await {
         match serde_json::from_slice(&line) {
@@ -57,7 +60,9 @@ async fn follow(stdout: &mut (impl AsyncBufRead + Unpin), progress: ProgressSink
             Ok(Report::Failed(problem)) if greeted => return Err(Stop::Failed(problem)),
             Ok(_) => return Err(Stop::Failed(incompatible("something that does not greet as an agent"))),
             Err(_) if !greeted => return Err(Stop::Failed(incompatible("something that is no overside-agent"))),
-            Err(error) => return Err(Stop::Failed(incompatible(&format!("an agent that is not understood ({error})")))),
+            Err(error) => {
+                return Err(Stop::Failed(incompatible(&format!("an agent that is not understood ({error})"))));
+            }
         }
     }
     Err(Stop::Ended)
@@ -66,7 +71,10 @@ async fn follow(stdout: &mut (impl AsyncBufRead + Unpin), progress: ProgressSink
 fn incompatible(what: &str) -> Problem {
     Problem::new(
         ErrorCode::AgentIncompatible,
-        format!("the agent's program is {what}, and this is Overside {} (protocol {PROTOCOL})", env!("CARGO_PKG_VERSION")),
+        format!(
+            "the agent's program is {what}, and this is Overside {} (protocol {PROTOCOL})",
+            env!("CARGO_PKG_VERSION")
+        ),
         "Install overside and overside-agent of the same version.",
     )
 }
@@ -120,7 +128,10 @@ mod tests {
         let other = HELLO.replace("\"protocol\":1", "\"protocol\":2");
         for text in ["Welcome to Debian!\n", "{\"report\":\"step\",\"step\":\"a\",\"detail\":\"\"}\n", &other] {
             let (result, _) = outcome(text).await;
-            assert!(matches!(result, Err(Stop::Failed(problem)) if problem.code == ErrorCode::AgentIncompatible), "{text}");
+            assert!(
+                matches!(result, Err(Stop::Failed(problem)) if problem.code == ErrorCode::AgentIncompatible),
+                "{text}"
+            );
         }
     }
 

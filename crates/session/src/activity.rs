@@ -93,7 +93,8 @@ impl Activities {
     /// What keeps the session awake: containers first, then calls in the order in which they came.
     pub(crate) fn reasons(&self) -> Vec<AwakeReason> {
         let container = |name: &String| AwakeReason { kind: "container".to_owned(), detail: name.clone() };
-        let calls = self.calls.values().filter(|call| call.kind.counts() && !call.waiting).map(|call| call.reason.clone());
+        let calls =
+            self.calls.values().filter(|call| call.kind.counts() && !call.waiting).map(|call| call.reason.clone());
         self.containers.iter().map(container).chain(calls).collect()
     }
 }

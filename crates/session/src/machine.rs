@@ -133,7 +133,11 @@ impl Session {
                 };
             }
             Phase::Failed { .. } => self.handle_retry(now),
-            Phase::Idle | Phase::Starting { .. } | Phase::Running { .. } | Phase::Suspended { .. } | Phase::Stopping { .. } => {}
+            Phase::Idle
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Suspended { .. }
+            | Phase::Stopping { .. } => {}
         }
     }
 
@@ -224,7 +228,10 @@ impl Session {
             (Phase::Failed { .. } | Phase::Stopping { then: Then::Failed }, CallKind::Question | CallKind::Work) => {
                 Decision::Refuse(self.failure())
             }
-            (Phase::Suspended { motion: Motion::Frozen, .. }, CallKind::Probe | CallKind::Question | CallKind::Work) => {
+            (
+                Phase::Suspended { motion: Motion::Frozen, .. },
+                CallKind::Probe | CallKind::Question | CallKind::Work,
+            ) => {
                 self.resume();
                 Decision::Wait
             }
@@ -381,7 +388,9 @@ impl Session {
             Phase::Running { .. } if !self.activities.keeps_awake() => {
                 Some((self.last_activity + self.rules.idle_timeout, "idle timeout"))
             }
-            Phase::Suspended { since, motion: Motion::Frozen, .. } => Some((since + self.rules.grace_period, "grace period")),
+            Phase::Suspended { since, motion: Motion::Frozen, .. } => {
+                Some((since + self.rules.grace_period, "grace period"))
+            }
             _ => None,
         }
     }

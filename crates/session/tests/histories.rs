@@ -27,7 +27,8 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let kind = prop_oneof![Just(CallKind::Probe), Just(CallKind::Question), Just(CallKind::Events), Just(CallKind::Work)];
+    let kind =
+        prop_oneof![Just(CallKind::Probe), Just(CallKind::Question), Just(CallKind::Events), Just(CallKind::Work)];
     prop_oneof![
         4 => (0u64..40).prop_map(Step::Pass),
         2 => Just(Step::Enable),

@@ -69,7 +69,9 @@ fn a_stopped_session_refuses_every_call_and_says_how_to_start() {
     let mut session = Session::new(at(0), RULES);
     for kind in [CallKind::Probe, CallKind::Question, CallKind::Events, CallKind::Work] {
         let (_, decision) = session.handle_call(at(1), kind, "x");
-        assert!(matches!(decision, Decision::Refuse(p) if p.code == ErrorCode::Stopped && p.hint.contains("overside start")));
+        assert!(
+            matches!(decision, Decision::Refuse(p) if p.code == ErrorCode::Stopped && p.hint.contains("overside start"))
+        );
     }
     assert_eq!((effects(&mut session), session.state()), (vec![], State::Stopped));
 }

@@ -75,14 +75,20 @@ impl From<TunnelError> for Problem {
     fn from(error: TunnelError) -> Self {
         let message = error.to_string();
         match error {
-            TunnelError::HostKeyMismatch { .. } => {
-                Self::new(ErrorCode::HostKeyMismatch, message, "Do not use this environment: `overside stop`, then ask who answers there.")
-            }
-            TunnelError::LoginRefused => {
-                Self::new(ErrorCode::LoginRefused, message, "`overside stop` and start again, for a new environment with a new key.")
-            }
+            TunnelError::HostKeyMismatch { .. } => Self::new(
+                ErrorCode::HostKeyMismatch,
+                message,
+                "Do not use this environment: `overside stop`, then ask who answers there.",
+            ),
+            TunnelError::LoginRefused => Self::new(
+                ErrorCode::LoginRefused,
+                message,
+                "`overside stop` and start again, for a new environment with a new key.",
+            ),
             TunnelError::Operation(problem) => problem,
-            TunnelError::Broken(_) => Self::new(ErrorCode::TunnelLost, message, "Overside reconnects by itself; try again."),
+            TunnelError::Broken(_) => {
+                Self::new(ErrorCode::TunnelLost, message, "Overside reconnects by itself; try again.")
+            }
         }
     }
 }
@@ -112,7 +118,11 @@ impl Connection {
     ///
     /// # Errors
     /// [`TunnelError`].
-    pub async fn establish(stream: BoxedStream, credentials: &Credentials, host_key: &str) -> Result<Self, TunnelError> {
+    pub async fn establish(
+        stream: BoxedStream,
+        credentials: &Credentials,
+        host_key: &str,
+    ) -> Result<Self, TunnelError> {
         let pinned = parse_host_key(host_key).map_err(|error| TunnelError::Broken(error.to_string()))?;
         match tokio::time::timeout(LOGIN, Self::log_in(stream, credentials, pinned)).await {
             Ok(result) => result,
@@ -215,7 +225,9 @@ impl client::Handler for Handler {
 
     async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, TunnelError> {
         let received = match key {
-            PublicKeyOrCertificate::PublicKey { key, .. } if key.key_data() == self.pinned.key_data() => return Ok(true),
+            PublicKeyOrCertificate::PublicKey { key, .. } if key.key_data() == self.pinned.key_data() => {
+                return Ok(true);
+            }
             PublicKeyOrCertificate::PublicKey { key, .. } => key.fingerprint(HashAlg::Sha256).to_string(),
             PublicKeyOrCertificate::Certificate(_) => "a certificate".to_owned(),
         };

@@ -176,7 +176,11 @@ impl Keeper {
             .with_jitter()
             .without_max_times()
             .build();
-        let lost = Problem::new(ErrorCode::TunnelLost, "the connection to the environment broke", "Overside is connecting again.");
+        let lost = Problem::new(
+            ErrorCode::TunnelLost,
+            "the connection to the environment broke",
+            "Overside is connecting again.",
+        );
         self.state.send_replace(LinkState::Down { problem: lost, since });
         for pause in std::iter::once(Duration::ZERO).chain(pauses) {
             clock::sleep_until(clock::now() + pause).await;
@@ -200,7 +204,10 @@ impl Keeper {
             if clock::now().since(since) > patience {
                 self.gone(Problem::new(
                     ErrorCode::EnvironmentLost,
-                    format!("the environment was out of reach for longer than its lease of {} s: {problem}", patience.as_secs()),
+                    format!(
+                        "the environment was out of reach for longer than its lease of {} s: {problem}",
+                        patience.as_secs()
+                    ),
                     "The next docker command gets a new environment.",
                 ));
                 return None;
