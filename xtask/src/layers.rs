@@ -54,7 +54,7 @@ const EDGES: &[(&str, &[&str])] = &[
     // development
     ("overside-testkit", &["overside-model", "overside-io"]),
     ("overside-e2e", &["overside-model", "overside-testkit"]),
-    ("overside-desktop-tests", &["overside-model", "overside-testkit", "overside-control"]),
+    ("overside-desktop-tests", &["overside-model", "overside-io", "overside-testkit", "overside-control"]),
     ("xtask", &[]),
 ];
 

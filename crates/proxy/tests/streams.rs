@@ -1,6 +1,8 @@
 //! The proxy between raw sockets: the test plays client and engine byte by byte, because no real client or engine can be
 //! made to send its bytes in exactly the awkward portions that break proxies.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
 use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;

@@ -1,5 +1,7 @@
 //! The sentences of the life cycle, one test each.
 
+#![expect(clippy::expect_used, reason = "a test that cannot go on fails")]
+
 use std::time::Duration;
 
 use overside_model::{ErrorCode, Moment, Problem, State};

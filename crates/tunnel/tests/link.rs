@@ -1,5 +1,7 @@
 //! The tunnel against an SSH server in this process: a peer that does what a real agent does only when something is wrong.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
 use std::{
     io,
     sync::{

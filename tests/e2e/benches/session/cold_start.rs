@@ -37,7 +37,7 @@ pub(crate) fn measure() -> Result<()> {
     for number in 1..=RUNS {
         eprintln!("run {number} of {RUNS}");
         back_to_idle(&daemon)?;
-        call.add(timed(|| run(&mut home.docker(cli, &["volume", "create", "v"])?, LIMIT)?.success().map(drop))?);
+        call.add(timed(|| run(&mut home.docker(cli, &["volume", "create", "data"])?, LIMIT)?.success().map(drop))?);
 
         back_to_idle(&daemon)?;
         let started = Instant::now();

@@ -26,7 +26,7 @@ pub(crate) fn measure() -> Result<()> {
     rows.push(("`overside daemon`, idle, no environment", watch(daemon.pid())?));
     let clients = clients()?;
     let cli = clients.first().context("there is no client")?;
-    run(&mut home.docker(cli, &["volume", "create", "v"])?, LIMIT)?.success()?;
+    run(&mut home.docker(cli, &["volume", "create", "data"])?, LIMIT)?.success()?;
     for agent in home.traces().agents() {
         rows.push(("`overside-agent`, its environment idle", watch(agent)?));
     }
