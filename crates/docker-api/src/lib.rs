@@ -8,5 +8,5 @@ mod mounts;
 mod route;
 
 pub use answer::{LocalAnswer, answer_without_engine, error_body};
-pub use mounts::{Refusal, check_container_create, check_service_spec, check_volume_create};
-pub use route::{BodyCheck, Class, IdleAnswer, Route};
+pub use mounts::{BodyKind, Refusal, rewrite_body};
+pub use route::{Class, IdleAnswer, Route};

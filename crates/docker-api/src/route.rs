@@ -5,6 +5,8 @@
 
 use http::Method;
 
+use crate::BodyKind;
+
 /// What the session needs to know about a call before it is forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
@@ -41,17 +43,6 @@ pub enum IdleAnswer {
     NoVolume,
 }
 
-/// What must be looked at in a request's body before it may be forwarded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BodyCheck {
-    /// `POST /containers/create`.
-    ContainerCreate,
-    /// `POST /volumes/create`.
-    VolumeCreate,
-    /// `POST /services/create` and `/services/{id}/update`.
-    ServiceSpec,
-}
-
 /// A call's place in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route<'a> {
@@ -59,23 +50,23 @@ pub struct Route<'a> {
     pub class: Class,
     /// The part of the path that a `{}` of the template stands for: a name or id, possibly with slashes (images).
     pub name: Option<&'a str>,
-    /// What must be checked before forwarding.
-    pub body_check: Option<BodyCheck>,
+    /// The body, where it must be looked at before it may be forwarded.
+    pub body: Option<BodyKind>,
 }
 
 struct Row {
     methods: &'static [Method],
     template: &'static str,
     class: Class,
-    body_check: Option<BodyCheck>,
+    body: Option<BodyKind>,
 }
 
 const fn row(methods: &'static [Method], template: &'static str, class: Class) -> Row {
-    Row { methods, template, class, body_check: None }
+    Row { methods, template, class, body: None }
 }
 
-const fn checked(template: &'static str, check: BodyCheck) -> Row {
-    Row { methods: POST, template, class: Class::Waking, body_check: Some(check) }
+const fn rewritten(template: &'static str, body: BodyKind) -> Row {
+    Row { methods: POST, template, class: Class::Waking, body: Some(body) }
 }
 
 const READ: &[Method] = &[Method::GET, Method::HEAD];
@@ -104,10 +95,10 @@ const TABLE: &[Row] = &[
     row(POST, "/exec/{}/start", Class::Hijack),
     row(POST, "/session", Class::H2c),
     row(POST, "/grpc", Class::H2c),
-    checked("/containers/create", BodyCheck::ContainerCreate),
-    checked("/volumes/create", BodyCheck::VolumeCreate),
-    checked("/services/create", BodyCheck::ServiceSpec),
-    checked("/services/{}/update", BodyCheck::ServiceSpec),
+    rewritten("/containers/create", BodyKind::Container),
+    rewritten("/volumes/create", BodyKind::Volume),
+    rewritten("/services/create", BodyKind::Service),
+    rewritten("/services/{}/update", BodyKind::Service),
 ];
 
 impl<'a> Route<'a> {
@@ -119,19 +110,10 @@ impl<'a> Route<'a> {
                 continue;
             }
             if let Some(name) = matches(row.template, bare) {
-                return Self {
-                    class: row.class,
-                    name: Some(name).filter(|name| !name.is_empty()),
-                    body_check: row.body_check,
-                };
+                return Self { class: row.class, name: Some(name).filter(|name| !name.is_empty()), body: row.body };
             }
         }
-        Self { class: Class::Waking, name: None, body_check: None }
-    }
-
-    /// Whether the call's connection counts as activity while it lasts.
-    pub const fn counts(&self) -> bool {
-        !matches!(self.class, Class::Passive(_) | Class::Events)
+        Self { class: Class::Waking, name: None, body: None }
     }
 }
 
@@ -189,11 +171,11 @@ mod tests {
     }
 
     #[test]
-    fn bodies_that_name_files_of_the_laptop_are_checked() {
-        let check = |path| Route::find(&Method::POST, path).body_check;
-        assert_eq!(check("/v1.47/containers/create"), Some(BodyCheck::ContainerCreate));
-        assert_eq!(check("/volumes/create"), Some(BodyCheck::VolumeCreate));
-        assert_eq!(check("/services/web/update"), Some(BodyCheck::ServiceSpec));
+    fn bodies_that_name_files_of_the_laptop_are_looked_at() {
+        let check = |path| Route::find(&Method::POST, path).body;
+        assert_eq!(check("/v1.47/containers/create"), Some(BodyKind::Container));
+        assert_eq!(check("/volumes/create"), Some(BodyKind::Volume));
+        assert_eq!(check("/services/web/update"), Some(BodyKind::Service));
         assert_eq!(check("/containers/x/start"), None);
     }
 

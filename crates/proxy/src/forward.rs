@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, heade
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use overside_docker_api::{BodyCheck, Refusal, check_container_create, check_service_spec, check_volume_create};
+use overside_docker_api::{BodyKind, Refusal, rewrite_body};
 use overside_io::BoxedStream;
 use overside_model::{ErrorCode, Problem};
 
@@ -13,7 +13,7 @@ use crate::gate::Dial;
 
 /// Longest body of a request that has to be looked at, in bytes. The engine itself takes at most 4 MiB of a container's
 /// configuration in its newer versions.
-const MAX_CHECKED_BODY: usize = 8 << 20;
+const MAX_REWRITTEN_BODY: usize = 8 << 20;
 /// Longest head of a response, in bytes.
 const MAX_HEAD: usize = 1 << 20;
 
@@ -29,12 +29,12 @@ const HOP_BY_HOP: [header::HeaderName; 6] = [
 ];
 
 /// Sends the request on a new stream and returns the head of the answer. `upgrade` is the protocol that the request wants to
-/// change to.
+/// change to; `rewrite` says what its body is, where that has to be looked at, and on which socket it came.
 pub(crate) async fn send(
     engine: &dyn Dial,
     request: Request<Incoming>,
     upgrade: Option<HeaderValue>,
-    check: Option<BodyCheck>,
+    rewrite: Option<(BodyKind, &str)>,
 ) -> Result<Response<Incoming>, Problem> {
     let (mut head, body) = request.into_parts();
     strip_hop_by_hop(&mut head.headers);
@@ -50,9 +50,13 @@ pub(crate) async fn send(
         head.headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/x-tar"));
     }
     head.version = Version::HTTP_11;
-    let body = match check {
+    let body = match rewrite {
         None => Either::Left(body),
-        Some(check) => Either::Right(Full::new(checked(body, check).await?)),
+        Some((kind, own_socket)) => {
+            let body = rewritten(body, kind, own_socket).await?;
+            head.headers.remove(header::CONTENT_LENGTH);
+            Either::Right(Full::new(body))
+        }
     };
     let stream = engine.open().await?;
     let mut sender = handshake(stream).await?;
@@ -79,25 +83,17 @@ where
     Ok(sender)
 }
 
-/// Reads the whole body and refuses what must not be forwarded.
-async fn checked(body: Incoming, check: BodyCheck) -> Result<Bytes, Problem> {
-    let bytes = Limited::new(body, MAX_CHECKED_BODY)
-        .collect()
-        .await
-        .map_err(|error| {
-            Problem::new(ErrorCode::RequestRefused, format!("cannot read the request's body: {error}"), "")
-        })?
-        .to_bytes();
-    let result = match check {
-        BodyCheck::ContainerCreate => check_container_create(&bytes),
-        BodyCheck::VolumeCreate => check_volume_create(&bytes),
-        BodyCheck::ServiceSpec => check_service_spec(&bytes),
-    };
-    match result {
-        // The engine words its own refusals of malformed bodies.
-        Ok(()) | Err(Refusal::NotAnObject) if bytes.is_empty() => Ok(bytes),
-        Ok(()) => Ok(bytes),
-        Err(refusal) => Err(Problem::new(ErrorCode::RequestRefused, refusal.to_string(), refusal.hint())),
+/// Reads the whole body and changes it so that it means the environment, or refuses it.
+async fn rewritten(body: Incoming, kind: BodyKind, own_socket: &str) -> Result<Bytes, Problem> {
+    let refused = |message: String, hint: &str| Problem::new(ErrorCode::RequestRefused, message, hint);
+    let body = Limited::new(body, MAX_REWRITTEN_BODY).collect().await;
+    let body = body.map_err(|error| refused(format!("cannot read the request's body: {error}"), ""))?.to_bytes();
+    match rewrite_body(kind, &body, own_socket) {
+        Ok(Some(changed)) => Ok(changed.into()),
+        Ok(None) => Ok(body),
+        // Without a body there is nothing in it; the engine says best what is missing.
+        Err(Refusal::NotAnObject) if body.is_empty() => Ok(body),
+        Err(refusal) => Err(refused(refusal.to_string(), refusal.hint())),
     }
 }
 

@@ -40,6 +40,7 @@ const MAX_HEADERS: usize = 512;
 /// is left.
 pub async fn serve(listener: Listener, gate: Arc<dyn Gate>, shutdown: CancellationToken) {
     let connections = TaskTracker::new();
+    let own_socket: Arc<str> = listener.path().to_string_lossy().into();
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
@@ -47,11 +48,11 @@ pub async fn serve(listener: Listener, gate: Arc<dyn Gate>, shutdown: Cancellati
         };
         match accepted {
             Ok(stream) => {
-                let (gate, shutdown) = (gate.clone(), shutdown.clone());
+                let (gate, own_socket, shutdown) = (gate.clone(), own_socket.clone(), shutdown.clone());
                 connections.spawn(async move {
                     tokio::select! {
                         () = shutdown.cancelled() => {}
-                        result = serve_client(stream, gate) => {
+                        result = serve_client(stream, gate, own_socket) => {
                             if let Err(error) = result {
                                 tracing::debug!(%error, "a client's connection ended");
                             }
@@ -75,22 +76,26 @@ type TakeOverSlot = Arc<Mutex<Option<oneshot::Sender<TakeOver>>>>;
 
 /// Serves one client until it goes away, and drops its call then: that reaches the engine. A client that has only ended its
 /// input is not gone.
-async fn serve_client(stream: Stream, gate: Arc<dyn Gate>) -> io::Result<()> {
+async fn serve_client(stream: Stream, gate: Arc<dyn Gate>, own_socket: Arc<str>) -> io::Result<()> {
     let (stream, gone) = Watched::new(stream)?;
     tokio::select! {
-        result = serve_connection(stream, gate) => result,
+        result = serve_connection(stream, gate, own_socket) => result,
         () = gone.wait() => Ok(()),
     }
 }
 
 /// Serves one connection. hyper parses requests; where one takes the connection over, the socket and what hyper had read
 /// ahead are taken out of hyper's hands and joined with the engine's stream.
-async fn serve_connection(stream: impl ByteStream + 'static, gate: Arc<dyn Gate>) -> io::Result<()> {
+async fn serve_connection(
+    stream: impl ByteStream + 'static,
+    gate: Arc<dyn Gate>,
+    own_socket: Arc<str>,
+) -> io::Result<()> {
     let (sender, mut taken_over) = oneshot::channel();
     let slot: TakeOverSlot = Arc::new(Mutex::new(Some(sender)));
     let service = service_fn(move |request| {
-        let (gate, slot) = (gate.clone(), slot.clone());
-        Box::pin(async move { Ok::<_, Infallible>(handle(request, &*gate, &slot).await) })
+        let (gate, own_socket, slot) = (gate.clone(), own_socket.clone(), slot.clone());
+        Box::pin(async move { Ok::<_, Infallible>(handle(request, &*gate, &own_socket, &slot).await) })
     });
     let mut connection = Builder::new()
         .preserve_header_case(true)
@@ -113,7 +118,7 @@ async fn serve_connection(stream: impl ByteStream + 'static, gate: Arc<dyn Gate>
     take_over.run(io.into_inner(), read_buf).await
 }
 
-async fn handle(request: Request<Incoming>, gate: &dyn Gate, slot: &TakeOverSlot) -> Response<Body> {
+async fn handle(request: Request<Incoming>, gate: &dyn Gate, own_socket: &str, slot: &TakeOverSlot) -> Response<Body> {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let route = Route::find(&method, &path);
@@ -128,7 +133,7 @@ async fn handle(request: Request<Incoming>, gate: &dyn Gate, slot: &TakeOverSlot
     };
     let asked = wanted_upgrade(&request);
     let upgrade = asked.clone().or_else(|| (route.class == Class::Hijack).then_some(TCP));
-    let answer = match forward::send(&*engine, request, upgrade, route.body_check).await {
+    let answer = match forward::send(&*engine, request, upgrade, route.body.map(|kind| (kind, own_socket))).await {
         Ok(answer) => answer,
         Err(problem) => return failure(&problem),
     };
