@@ -4,9 +4,11 @@
 //! heard of survive.
 
 mod answer;
+mod labels;
 mod mounts;
 mod route;
 
 pub use answer::{LocalAnswer, answer_without_engine, error_body};
+pub use labels::without_desktop_labels;
 pub use mounts::{BodyKind, Refusal, rewrite_body};
 pub use route::{Class, IdleAnswer, Route};

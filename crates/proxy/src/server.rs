@@ -8,14 +8,14 @@ use std::{
 };
 
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Limited};
 use hyper::{
     body::Incoming,
     server::conn::http1::{Builder, Parts},
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use overside_docker_api::{Class, Route};
+use overside_docker_api::{Class, IdleAnswer, Route, without_desktop_labels};
 use overside_io::{
     ByteStream,
     local::{Listener, Stream, Watched},
@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    body::{Body, Counted, failure, local},
+    body::{Body, Counted, failure, local, whole},
     forward,
     gate::{Admission, Call, Gate},
     hijack::{TCP, TakeOver},
@@ -35,6 +35,8 @@ use crate::{
 const MAX_HEAD: usize = 1 << 20;
 /// Most headers of a request.
 const MAX_HEADERS: usize = 512;
+/// Longest answer to `/info`, in bytes; real ones have a few kilobytes.
+const MAX_INFO: usize = 4 << 20;
 
 /// Serves the Docker API until `shutdown` is cancelled; connections that are open then are closed, and it returns when none
 /// is left.
@@ -140,6 +142,10 @@ async fn handle(request: Request<Incoming>, gate: &dyn Gate, own_socket: &str, s
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         let (mut head, body) = answer.into_parts();
         forward::clean_answer(&mut head.headers, head.status);
+        let get = method == http::Method::GET;
+        if get && route.class == Class::Passive(IdleAnswer::Info) && head.status == StatusCode::OK {
+            return info(head, body).await;
+        }
         return Response::from_parts(head, Counted { inner: body, _held: held }.boxed());
     }
     match TakeOver::from_answer(answer, asked.is_some(), held).await {
@@ -159,6 +165,23 @@ async fn handle(request: Request<Incoming>, gate: &dyn Gate, own_socket: &str, s
             "Try again.",
         )),
     }
+}
+
+/// The answer to `/info`, without what would mislead clients.
+async fn info(mut head: http::response::Parts, body: Incoming) -> Response<Body> {
+    let body = match Limited::new(body, MAX_INFO).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => {
+            return failure(&Problem::new(
+                overside_model::ErrorCode::TunnelLost,
+                format!("the engine's answer to /info broke off: {error}"),
+                "Try again.",
+            ));
+        }
+    };
+    head.headers.remove(header::CONTENT_LENGTH);
+    let body = without_desktop_labels(&body).map_or(body, Into::into);
+    Response::from_parts(head, whole(body))
 }
 
 /// The protocol that the request asks to change to.

@@ -338,3 +338,17 @@ async fn what_a_client_sent_just_before_it_went_away_reaches_the_container() {
     assert_eq!(input.len(), 200_000);
     soon(f.ended.notified()).await;
 }
+
+#[tokio::test]
+async fn an_engine_that_looks_like_docker_desktop_does_not_any_more() {
+    let mut f = proxy();
+    let mut client = f.client().await;
+    client.write_all(b"GET /v1.47/info HTTP/1.1\r\nHost: d\r\n\r\n").await.unwrap();
+    let mut engine = f.engine().await;
+    until(&mut engine, "\r\n\r\n").await;
+    let info = r#"{"Labels":["com.docker.desktop.address=unix:///x"],"NCPU":2}"#;
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{info}", info.len());
+    engine.write_all(answer.as_bytes()).await.unwrap();
+    let answer = until(&mut client, "}").await;
+    assert!(answer.ends_with(r#"{"Labels":[],"NCPU":2}"#), "{answer}");
+}
