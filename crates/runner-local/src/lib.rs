@@ -5,9 +5,12 @@
 mod reports;
 
 use std::{
+    collections::HashMap,
     io,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -20,24 +23,30 @@ use overside_runner::{Order, ProgressSink, Provider};
 use tokio::{
     io::AsyncWriteExt,
     process::{Child, Command},
+    task::JoinHandle,
 };
 
 /// Name of the agent's socket in an environment's directory.
 const SOCKET: &str = "agent.sock";
 
 /// The local runner.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Local {
     environments: PathBuf,
     agent: PathBuf,
     engine_path: Option<Vec<PathBuf>>,
+    /// The agents that this process started, until they have ended.
+    agents: Mutex<HashMap<EnvironmentId, JoinHandle<()>>>,
 }
+
+/// Longest time that an agent may take to end after its environment is gone: it waits a second for its client.
+const LAST_BREATH: Duration = Duration::from_secs(5);
 
 impl Local {
     /// A runner that keeps its environments below `environments` and starts the program `agent`. `engine_path` are
     /// directories to find dockerd in, instead of the usual ones.
     pub fn new(environments: impl Into<PathBuf>, agent: impl Into<PathBuf>, engine_path: Option<Vec<PathBuf>>) -> Self {
-        Self { environments: environments.into(), agent: agent.into(), engine_path }
+        Self { environments: environments.into(), agent: agent.into(), engine_path, agents: Mutex::default() }
     }
 
     fn directory(&self, id: &EnvironmentId) -> PathBuf {
@@ -72,6 +81,27 @@ impl Local {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| self.not_started(&error))
+    }
+
+    /// Removes what the agent has not removed itself.
+    async fn clean_up(&self, id: &EnvironmentId) -> Result<(), Problem> {
+        let directory = self.directory(id);
+        if !directory.exists() {
+            return Ok(());
+        }
+        let child = self.spawn(&["cleanup", "--force"], Some(&directory))?;
+        let failed = |detail: String| {
+            Problem::new(
+                ErrorCode::EngineFailed,
+                format!("environment {id} could not be removed completely: {detail}"),
+                format!("Run `{} cleanup --force {}` by hand.", self.agent.display(), directory.display()),
+            )
+        };
+        let output = child.wait_with_output().await.map_err(|error| failed(error.to_string()))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(failed(reports::last_lines(&output.stderr)))
     }
 
     fn not_started(&self, error: &io::Error) -> Problem {
@@ -117,14 +147,13 @@ impl Provider for Local {
             let _ = stdin.write_all(format!("{line}\n").as_bytes()).await;
         }
         let facts = reports::read(&mut child, progress).await?;
-        // From here on the agent lives by its lease, not by this process; it is only reaped here if it ends first.
-        tokio::spawn(async move {
-            let mut child = child;
-            child.stdin = None;
+        // From here on the agent lives by its lease, not by this process; it is only reaped here when it ends.
+        let ended = tokio::spawn(async move {
             if let Ok(status) = child.wait().await {
                 tracing::info!(%status, "the agent ended");
             }
         });
+        self.agents.lock().unwrap_or_else(PoisonError::into_inner).insert(order.id.clone(), ended);
         Ok(facts)
     }
 
@@ -137,23 +166,13 @@ impl Provider for Local {
     }
 
     async fn destroy(&self, id: &EnvironmentId) -> Result<(), Problem> {
-        let directory = self.directory(id);
-        if !directory.exists() {
-            return Ok(());
+        self.clean_up(id).await?;
+        let agent = self.agents.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        if let Some(agent) = agent {
+            // One that hangs has nothing left to hold on to.
+            let _ = tokio::time::timeout(LAST_BREATH, agent).await;
         }
-        let child = self.spawn(&["cleanup", "--force"], Some(&directory))?;
-        let failed = |detail: String| {
-            Problem::new(
-                ErrorCode::EngineFailed,
-                format!("environment {id} could not be removed completely: {detail}"),
-                format!("Run `{} cleanup --force {}` by hand.", self.agent.display(), directory.display()),
-            )
-        };
-        let output = child.wait_with_output().await.map_err(|error| failed(error.to_string()))?;
-        if output.status.success() {
-            return Ok(());
-        }
-        Err(failed(reports::last_lines(&output.stderr)))
+        Ok(())
     }
 
     async fn list(&self) -> Result<Vec<EnvironmentId>, Problem> {
