@@ -31,7 +31,7 @@ pub(crate) fn measure() -> Result<()> {
     let mut load = Series::new("Idle: an image of 1 MB is loaded", None);
     let mut first = Series::new("Idle: the first container's first output, its image loaded before", Some(FROM_IDLE));
     let mut warm = Series::new("Running: a container's first output", None);
-    let mut resumed = Series::new("Suspended: a container's first output", None);
+    let mut resumed = Series::new("Suspended: a container's first output", Some(FROM_SUSPENDED));
     let mut exec = Series::new("Suspended: a call (`docker ps`) is answered", Some(FROM_SUSPENDED));
     let mut direct = Series::new("the same container on an ordinary engine", None);
     for number in 1..=RUNS {
