@@ -75,12 +75,12 @@ fn project_files(root: &Path) -> Result<Vec<PathBuf>> {
     Ok(text.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from).collect())
 }
 
-/// Paths of this machine: the repository's and the developer's home.
+/// Paths of this machine: the repository's and the developer's home. The administrator's home is on every machine.
 fn machine_paths(root: &Path) -> Vec<String> {
     let home = std::env::home_dir().into_iter();
     home.chain([root.to_path_buf()])
         .map(|path| path.display().to_string())
-        .filter(|path| path.len() > 1)
+        .filter(|path| path.len() > 1 && path != "/root")
         .map(|path| format!("{path}/"))
         .collect()
 }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{core::Shared, effects, gate::Doorkeeper};
+use crate::{effects, gate::Doorkeeper, hub::Hub};
 
 /// What a daemon is made of.
 pub struct Wiring {
@@ -24,7 +24,7 @@ pub struct Wiring {
 
 /// A daemon that listens on its sockets.
 pub struct Daemon {
-    shared: Arc<Shared>,
+    hub: Arc<Hub>,
     shutdown: CancellationToken,
     docker: Listener,
     control: Listener,
@@ -39,23 +39,23 @@ impl Daemon {
     pub async fn start(wiring: Wiring) -> Result<Self, Problem> {
         let control = bind(&wiring.home.control_socket())?;
         let docker = bind(&wiring.home.docker_socket())?;
-        let shared = Shared::new(wiring.home, wiring.providers);
-        shared.begin();
-        take_over(&shared).await;
-        Ok(Self { shared, shutdown: CancellationToken::new(), docker, control })
+        let hub = Hub::new(wiring.home, wiring.providers);
+        hub.begin();
+        take_over(&hub).await;
+        Ok(Self { hub, shutdown: CancellationToken::new(), docker, control })
     }
 
     /// Ends the daemon when cancelled, as [`Command::Shutdown`] does; the environment is deleted first.
     pub fn stopper(&self) -> Stopper {
-        Stopper { shared: self.shared.clone(), shutdown: self.shutdown.clone() }
+        Stopper { hub: self.hub.clone(), shutdown: self.shutdown.clone() }
     }
 
     /// Serves until it is shut down.
     pub async fn run(self) {
-        let Self { shared, shutdown, docker, control } = self;
-        let deadlines = tokio::spawn(shared.clone().keep_deadlines());
-        let gate = Arc::new(Doorkeeper(shared.clone()));
-        let controlled = Arc::new(Stopper { shared, shutdown: shutdown.clone() });
+        let Self { hub, shutdown, docker, control } = self;
+        let deadlines = tokio::spawn(hub.clone().keep_deadlines());
+        let gate = Arc::new(Doorkeeper(hub.clone()));
+        let controlled = Arc::new(Stopper { hub, shutdown: shutdown.clone() });
         tokio::join!(
             overside_proxy::serve(docker, gate, shutdown.clone()),
             overside_control::serve(control, controlled, shutdown),
@@ -67,7 +67,7 @@ impl Daemon {
 /// The daemon as the control API and signals see it.
 #[derive(Clone)]
 pub struct Stopper {
-    shared: Arc<Shared>,
+    hub: Arc<Hub>,
     shutdown: CancellationToken,
 }
 
@@ -75,7 +75,7 @@ impl Stopper {
     /// Deletes the environment, restores the Docker context and ends the daemon.
     pub async fn stop(&self) {
         // It stays turned on in the settings: the user did not turn it off.
-        if let Err(problem) = self.shared.disable(true) {
+        if let Err(problem) = self.hub.disable(true) {
             tracing::warn!(%problem, "cannot turn off");
         }
         self.until(|state| state == State::Stopped).await;
@@ -83,40 +83,40 @@ impl Stopper {
     }
 
     async fn until(&self, reached: impl Fn(State) -> bool) {
-        // The sender lives as long as `shared`.
-        let _ = self.shared.status().wait_for(|status| reached(status.state)).await;
+        // The sender lives as long as `hub`.
+        let _ = self.hub.status().wait_for(|status| reached(status.state)).await;
     }
 }
 
 #[async_trait]
 impl overside_control::Daemon for Stopper {
     fn status(&self) -> watch::Receiver<Status> {
-        self.shared.status()
+        self.hub.status()
     }
 
     fn status_now(&self) -> Status {
-        self.shared.status_now()
+        self.hub.status_now()
     }
 
     async fn command(&self, command: Command) -> Result<(), Problem> {
         match command {
-            Command::Enable => self.shared.enable(),
+            Command::Enable => self.hub.enable(),
             Command::Disable { .. } => {
-                let result = self.shared.disable(false);
+                let result = self.hub.disable(false);
                 self.until(|state| state == State::Stopped).await;
                 result
             }
             Command::Idle => {
-                self.shared.idle_now()?;
+                self.hub.idle_now()?;
                 self.until(|state| state != State::Running).await;
                 Ok(())
             }
             Command::Later => {
-                self.shared.later();
+                self.hub.later();
                 Ok(())
             }
             Command::Retry => {
-                self.shared.retry();
+                self.hub.retry();
                 Ok(())
             }
             Command::Shutdown => {
@@ -127,7 +127,7 @@ impl overside_control::Daemon for Stopper {
     }
 
     fn settings(&self) -> Map<String, Value> {
-        let settings = self.shared.settings();
+        let settings = self.hub.settings();
         let entry = |name: &str| settings.get(name).unwrap_or(Value::Null);
         TABLE
             .iter()
@@ -140,7 +140,7 @@ impl overside_control::Daemon for Stopper {
     }
 
     async fn set_setting(&self, name: &str, value: Value) -> Result<(), Problem> {
-        self.shared.set_setting(name, &value)
+        self.hub.set_setting(name, &value)
     }
 }
 
@@ -162,23 +162,23 @@ fn bind(path: &std::path::Path) -> Result<Listener, Problem> {
 }
 
 /// Adopts the environment of an earlier daemon if it still lives and Overside is turned on; removes every other.
-async fn take_over(shared: &Arc<Shared>) {
+async fn take_over(hub: &Arc<Hub>) {
     let mut adopted = None;
-    if let Some((record, credentials)) = shared.record_file.load() {
-        let provider = shared.providers.get(&record.runner).cloned();
-        let enabled = shared.status_now().state != State::Stopped;
+    if let Some((record, credentials)) = hub.record_file.load() {
+        let provider = hub.providers.get(&record.runner).cloned();
+        let enabled = hub.status_now().state != State::Stopped;
         if let Some(provider) = provider.filter(|_| enabled) {
-            match effects::adopt(shared, provider, &record, credentials).await {
+            match effects::adopt(hub, provider, &record, credentials).await {
                 Ok(environment) => {
                     tracing::info!(environment = %record.environment, "adopted the environment of an earlier daemon");
                     adopted = Some(record.environment.clone());
-                    shared.handle_adopted(record, environment);
+                    hub.handle_adopted(record, environment);
                 }
                 Err(problem) => tracing::info!(%problem, "the environment of an earlier daemon is gone"),
             }
         }
     }
-    for provider in shared.providers.values() {
+    for provider in hub.providers.values() {
         let orphans = match provider.list().await {
             Ok(ids) => ids.into_iter().filter(|id| Some(id) != adopted.as_ref()),
             Err(problem) => {
@@ -194,7 +194,7 @@ async fn take_over(shared: &Arc<Shared>) {
         }
     }
     if adopted.is_none()
-        && let Err(problem) = shared.record_file.remove()
+        && let Err(problem) = hub.record_file.remove()
     {
         tracing::warn!(%problem, "an old session's state cannot be removed");
     }

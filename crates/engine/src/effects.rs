@@ -12,9 +12,9 @@ use overside_tunnel::Credentials;
 use tokio::task::JoinHandle;
 
 use crate::{
-    core::{Current, Shared},
     environment::Environment,
     facts,
+    hub::{Current, Hub},
     record::Record,
 };
 
@@ -58,54 +58,53 @@ pub(crate) fn prepare(
 }
 
 /// Makes an environment and connects to it.
-pub(crate) async fn start(shared: Arc<Shared>, operation: Operation, plan: Plan) {
+pub(crate) async fn start(hub: Arc<Hub>, operation: Operation, plan: Plan) {
     let id = plan.record.environment.clone();
     let provider = plan.provider.clone();
-    match make(&shared, plan).await {
-        Ok(made) => shared.handle_started(operation, Ok(made)),
+    match make(&hub, plan).await {
+        Ok(made) => hub.handle_started(operation, Ok(made)),
         Err(problem) => {
             // The provider left nothing of a creation that failed, but the failure may have come later.
             if let Err(error) = provider.destroy(&id).await {
                 tracing::warn!(%error, environment = %id, "what a failed start left cannot be removed");
             }
-            if let Err(error) = shared.record_file.remove() {
+            if let Err(error) = hub.record_file.remove() {
                 tracing::warn!(%error, "the session's state cannot be removed");
             }
-            shared.handle_started(operation, Err(problem));
+            hub.handle_started(operation, Err(problem));
         }
     }
 }
 
-async fn make(shared: &Arc<Shared>, plan: Plan) -> Result<(Record, Arc<Environment>), Problem> {
+async fn make(hub: &Arc<Hub>, plan: Plan) -> Result<(Record, Arc<Environment>), Problem> {
     let Plan { mut record, provider, limits, lease } = plan;
     let id = record.environment.clone();
-    let report = |progress: Progress| shared.handle_progress(&id, progress);
+    let report = |progress: Progress| hub.handle_progress(&id, progress);
     let step = |step: &str, detail: &str| report(Progress { step: step.to_owned(), detail: detail.to_owned() });
     let unusable = |error: overside_tunnel::CredentialsError| {
         Problem::new(ErrorCode::Internal, format!("cannot make the session's key: {error}"), "")
     };
     let credentials = Credentials::generate().map_err(unusable)?;
-    shared.record_file.begin(&record, &credentials)?;
+    hub.record_file.begin(&record, &credentials)?;
     step("agent", "Starting the agent");
     let order = Order { id: id.clone(), client_key: credentials.public_line().map_err(unusable)?, limits, lease };
     let facts = provider.create(&order, &report).await?;
     tracing::info!(environment = %id, timings = ?facts.timings, version = facts.engine_version, "environment made");
     record.host_key = Some(facts.host_key.clone());
     record.notes = facts.notes;
-    shared.record_file.update(&record)?;
+    hub.record_file.update(&record)?;
     step("connect", "Connecting to the engine");
-    let environment =
-        Environment::connect(provider, id, credentials, facts.host_key, shared.patience.subscribe()).await?;
+    let environment = Environment::connect(provider, id, credentials, facts.host_key, hub.patience.subscribe()).await?;
     let environment = Arc::new(environment);
-    remember_facts(shared.clone(), environment.clone());
+    remember_facts(hub.clone(), environment.clone());
     Ok((record, environment))
 }
 
 /// Asks the fresh engine in the background what clients will want to know of it.
-fn remember_facts(shared: Arc<Shared>, environment: Arc<Environment>) {
+fn remember_facts(hub: Arc<Hub>, environment: Arc<Environment>) {
     tokio::spawn(async move {
         match facts::ask(&environment.link).await {
-            Ok(facts) => shared.set_facts(facts),
+            Ok(facts) => hub.set_facts(facts),
             Err(error) => tracing::debug!(%error, "the engine's facts are not known"),
         }
     });
@@ -113,7 +112,7 @@ fn remember_facts(shared: Arc<Shared>, environment: Arc<Environment>) {
 
 /// Connects to an environment that an earlier daemon left, and thaws it.
 pub(crate) async fn adopt(
-    shared: &Arc<Shared>,
+    hub: &Arc<Hub>,
     provider: Arc<dyn Provider>,
     record: &Record,
     credentials: Credentials,
@@ -122,21 +121,21 @@ pub(crate) async fn adopt(
         return Err(Problem::new(ErrorCode::EnvironmentLost, "the environment was never ready", ""));
     };
     let id = record.environment.clone();
-    let environment = Environment::connect(provider, id, credentials, host_key, shared.patience.subscribe()).await?;
+    let environment = Environment::connect(provider, id, credentials, host_key, hub.patience.subscribe()).await?;
     within(FREEZE, "thaw", environment.link.operate(AgentOperation::Thaw)).await?;
     Ok(Arc::new(environment))
 }
 
 /// Freezes the environment.
-pub(crate) async fn suspend(shared: Arc<Shared>, operation: Operation, environment: Option<Arc<Environment>>) {
+pub(crate) async fn suspend(hub: Arc<Hub>, operation: Operation, environment: Option<Arc<Environment>>) {
     let result = operate(environment, "freeze", AgentOperation::Freeze).await;
-    shared.handle_suspended(operation, result);
+    hub.handle_suspended(operation, result);
 }
 
 /// Thaws it.
-pub(crate) async fn resume(shared: Arc<Shared>, operation: Operation, environment: Option<Arc<Environment>>) {
+pub(crate) async fn resume(hub: Arc<Hub>, operation: Operation, environment: Option<Arc<Environment>>) {
     let result = operate(environment, "thaw", AgentOperation::Thaw).await;
-    shared.handle_resumed(operation, result);
+    hub.handle_resumed(operation, result);
 }
 
 async fn operate(environment: Option<Arc<Environment>>, what: &str, operation: AgentOperation) -> Result<(), Problem> {
@@ -157,7 +156,7 @@ async fn within(limit: Duration, what: &str, work: impl Future<Output = Result<(
 
 /// Deletes whatever there is of the environment, after the effect that is under way was cancelled.
 pub(crate) async fn delete(
-    shared: Arc<Shared>,
+    hub: Arc<Hub>,
     operation: Operation,
     current: Option<Current>,
     cancelled: Option<JoinHandle<()>>,
@@ -168,24 +167,24 @@ pub(crate) async fn delete(
         let _ = task.await;
     }
     let result = match current {
-        Some(current) => destroy(&shared, current).await,
+        Some(current) => destroy(&hub, current).await,
         None => Ok(()),
     };
     if let Err(problem) = &result {
         tracing::error!(%problem, "an environment could not be removed");
     }
-    shared.handle_deleted(operation, result);
+    hub.handle_deleted(operation, result);
 }
 
-async fn destroy(shared: &Shared, current: Current) -> Result<(), Problem> {
+async fn destroy(hub: &Hub, current: Current) -> Result<(), Problem> {
     if let Some(environment) = &current.environment {
         let asked = environment.link.operate(AgentOperation::Delete);
         if let Err(error) = within(GRACEFUL_DELETE, "delete itself", asked).await {
             tracing::debug!(%error, "the agent did not delete its environment; the provider does");
         }
     }
-    if let Some(provider) = shared.providers.get(&current.record.runner) {
+    if let Some(provider) = hub.providers.get(&current.record.runner) {
         provider.destroy(&current.record.environment).await?;
     }
-    shared.record_file.remove()
+    hub.record_file.remove()
 }

@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
-    core::Shared,
     docker::{self, Lines},
+    hub::Hub,
 };
 
 /// Container events after which another set of containers runs.
@@ -57,14 +57,14 @@ impl Environment {
         Ok(Self { id, link, _watchers: stop.clone().drop_guard(), stop })
     }
 
-    /// Begins to tell the core which containers run, and when the environment is lost.
-    pub(crate) fn watch(self: &Arc<Self>, shared: &Arc<Shared>) {
-        let (link_state, core) = (self.link.state(), Arc::downgrade(shared));
+    /// Begins to tell the hub which containers run, and when the environment is lost.
+    pub(crate) fn watch(self: &Arc<Self>, hub: &Arc<Hub>) {
+        let (link_state, weak) = (self.link.state(), Arc::downgrade(hub));
         let (id, stop) = (self.id.clone(), self.stop.clone());
         tokio::spawn(async move {
             let report = |problem: Option<Problem>, gone: bool| {
-                if let Some(shared) = core.upgrade() {
-                    shared.handle_link(&id, problem, gone);
+                if let Some(hub) = weak.upgrade() {
+                    hub.handle_link(&id, problem, gone);
                 }
             };
             tokio::select! {
@@ -73,13 +73,13 @@ impl Environment {
             }
         });
         // A weak reference: the watcher must not keep alive what ends it.
-        let (environment, core, stop) = (Arc::downgrade(self), Arc::downgrade(shared), self.stop.clone());
+        let (environment, weak, stop) = (Arc::downgrade(self), Arc::downgrade(hub), self.stop.clone());
         tokio::spawn(async move {
             let follow = async {
                 while let Some(environment) = environment.upgrade() {
                     let report = |names: Vec<String>| {
-                        if let Some(shared) = core.upgrade() {
-                            shared.handle_containers(&environment.id, names);
+                        if let Some(hub) = weak.upgrade() {
+                            hub.handle_containers(&environment.id, names);
                         }
                     };
                     if let Err(problem) = follow_containers(&environment.link, report).await {

@@ -9,7 +9,7 @@ use overside_model::{ErrorCode, Problem};
 use overside_proxy::{Admission, Call, Dial, Gate as ProxyGate};
 use overside_session::{ActivityId, CallKind, Decision, Gate};
 
-use crate::{core::Shared, environment::Environment};
+use crate::{environment::Environment, hub::Hub};
 
 /// What the table of routes says, in the session's words.
 const fn kind(route: &Route<'_>) -> CallKind {
@@ -21,29 +21,29 @@ const fn kind(route: &Route<'_>) -> CallKind {
     }
 }
 
-/// The proxy's view of the core.
-pub(crate) struct Doorkeeper(pub(crate) Arc<Shared>);
+/// The proxy's view of the hub.
+pub(crate) struct Doorkeeper(pub(crate) Arc<Hub>);
 
 /// A call under way; tells the session when it ends.
 struct UnderWay {
-    shared: Arc<Shared>,
+    hub: Arc<Hub>,
     id: ActivityId,
     kind: CallKind,
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.shared.handle_call_end(self.id);
+        self.hub.handle_call_end(self.id);
     }
 }
 
 impl UnderWay {
     /// Waits until the call may pass, and returns the environment that it passes to.
     async fn admitted(&self, mut decision: Decision) -> Result<Passage, Problem> {
-        let mut gate = self.shared.gate();
+        let mut gate = self.hub.gate();
         loop {
             match decision {
-                Decision::Pass => match self.shared.environment() {
+                Decision::Pass => match self.hub.environment() {
                     Some(environment) => return Ok(Passage::To(environment)),
                     None => decision = Decision::Wait,
                 },
@@ -52,10 +52,10 @@ impl UnderWay {
                 Decision::Wait => {
                     let now = gate.borrow_and_update().clone();
                     decision = match now {
-                        Gate::Open => self.shared.handle_call_again(self.id, self.kind),
+                        Gate::Open => self.hub.handle_call_again(self.id, self.kind),
                         Gate::Refuse(problem) => return Err(problem),
                         // Event streams stay where they are while nothing runs.
-                        Gate::Ask if self.kind != CallKind::Events => self.shared.handle_call_again(self.id, self.kind),
+                        Gate::Ask if self.kind != CallKind::Events => self.hub.handle_call_again(self.id, self.kind),
                         Gate::Ask | Gate::Wait => Decision::Wait,
                     };
                     if decision == Decision::Wait && gate.changed().await.is_err() {
@@ -79,7 +79,7 @@ impl ProxyGate for Doorkeeper {
         let mut kind = kind(&call.route);
         loop {
             let (id, decision) = self.0.handle_call(kind, &detail);
-            let under_way = Arc::new(UnderWay { shared: self.0.clone(), id, kind });
+            let under_way = Arc::new(UnderWay { hub: self.0.clone(), id, kind });
             match under_way.admitted(decision).await? {
                 Passage::To(environment) => {
                     let engine = Arc::new(EngineStreams { under_way: under_way.clone(), environment });
@@ -108,9 +108,9 @@ impl Dial for EngineStreams {
             Ok(stream) => Ok(Box::new(stream)),
             // Nothing of the request was sent yet: it may as well go to the environment that follows.
             Err(problem) if problem.code == ErrorCode::EnvironmentLost => {
-                self.under_way.shared.lost(&self.environment.id, problem).await;
+                self.under_way.hub.lost(&self.environment.id, problem).await;
                 let kind = self.under_way.kind;
-                let decision = self.under_way.shared.handle_call_again(self.under_way.id, kind);
+                let decision = self.under_way.hub.handle_call_again(self.under_way.id, kind);
                 match self.under_way.admitted(decision).await? {
                     Passage::To(environment) => Ok(Box::new(environment.link.open_engine().await?)),
                     Passage::Local => Err(Problem::new(

@@ -2,20 +2,20 @@
 //!
 //! ```text
 //!  docker.sock ─▶ proxy ─▶ gate ─┐                       ┌─▶ runner provider (make, open, destroy)
-//!                                ├─▶ core (Session) ─▶ effects ─▶ tunnel link ─▶ agent
+//!                                ├─▶ hub (Session) ─▶ effects ─▶ tunnel link ─▶ agent
 //!  control.sock ▶ control ───────┘                       └─▶ docker context, files
 //! ```
 //!
-//! The core is a [`Session`](overside_session::Session) behind a lock; every input is a short synchronous call that ends with
+//! The hub is a [`Session`](overside_session::Session) behind a lock; every input is a short synchronous call that ends with
 //! carrying out what the machine asks for. Nothing here decides: rules live in `session`, routes in `docker-api`.
 
-mod core;
 mod daemon;
 mod docker;
 mod effects;
 mod environment;
 mod facts;
 mod gate;
+mod hub;
 mod record;
 
 pub use daemon::{Daemon, Stopper, Wiring};

@@ -28,14 +28,14 @@ use crate::{
 };
 
 /// Everything that the daemon's tasks share.
-pub(crate) struct Shared {
+pub(crate) struct Hub {
     pub(crate) home: Home,
     pub(crate) providers: BTreeMap<String, Arc<dyn Provider>>,
     pub(crate) record_file: RecordFile,
     pub(crate) patience: watch::Sender<Duration>,
     settings_file: SettingsFile,
     context: Option<DockerContext>,
-    core: Mutex<Core>,
+    inner: Mutex<Inner>,
     gate: watch::Sender<Gate>,
     status: watch::Sender<Status>,
     facts: Mutex<Value>,
@@ -43,7 +43,7 @@ pub(crate) struct Shared {
     deadline_changed: Notify,
 }
 
-struct Core {
+struct Inner {
     session: Session,
     settings: Settings,
     /// The settings file cannot be used: nothing is done until it can.
@@ -79,7 +79,7 @@ fn patience(settings: &Settings) -> Duration {
     settings.lost_contact.max(settings.grace_period)
 }
 
-impl Shared {
+impl Hub {
     pub(crate) fn new(home: Home, providers: Vec<Arc<dyn Provider>>) -> Arc<Self> {
         let settings_file = SettingsFile::new(home.settings_file());
         let (settings, blocked) = match settings_file.load() {
@@ -93,8 +93,9 @@ impl Shared {
         let gate = watch::Sender::new(session.gate());
         let patience = watch::Sender::new(patience(&settings));
         let facts = facts::load(&home.engine_facts_file());
-        let core = Core { session, settings, blocked, current: None, task: None, context_problem: None, day: today() };
-        let status = watch::Sender::new(core.status(&home, clock::now()));
+        let inner =
+            Inner { session, settings, blocked, current: None, task: None, context_problem: None, day: today() };
+        let status = watch::Sender::new(inner.status(&home, clock::now()));
         let providers = providers.into_iter().map(|provider| (provider.name().to_owned(), provider)).collect();
         Arc::new(Self {
             record_file: RecordFile::new(&home),
@@ -103,7 +104,7 @@ impl Shared {
             patience,
             settings_file,
             context,
-            core: Mutex::new(core),
+            inner: Mutex::new(inner),
             gate,
             status,
             facts: Mutex::new(facts),
@@ -111,70 +112,70 @@ impl Shared {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Core> {
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Feeds the machine, then carries out what it asks for and tells everybody.
     fn input<T>(self: &Arc<Self>, feed: impl FnOnce(&mut Session, Moment) -> T) -> T {
-        let mut core = self.lock();
+        let mut inner = self.lock();
         let now = clock::now();
-        core.turn_day(now);
-        let result = feed(&mut core.session, now);
-        self.settle(&mut core, now);
+        inner.turn_day(now);
+        let result = feed(&mut inner.session, now);
+        self.settle(&mut inner, now);
         result
     }
 
-    fn settle(self: &Arc<Self>, core: &mut Core, now: Moment) {
-        while let Some(effect) = core.session.poll_effect() {
-            tracing::info!(?effect, state = core.session.state().name(), "effect");
-            self.carry_out(core, effect);
+    fn settle(self: &Arc<Self>, inner: &mut Inner, now: Moment) {
+        while let Some(effect) = inner.session.poll_effect() {
+            tracing::info!(?effect, state = inner.session.state().name(), "effect");
+            self.carry_out(inner, effect);
         }
-        let gate = match &core.blocked {
+        let gate = match &inner.blocked {
             Some(problem) => Gate::Refuse(problem.clone()),
-            None => core.session.gate(),
+            None => inner.session.gate(),
         };
         self.gate.send_if_modified(|present| {
             let changed = *present != gate;
             *present = gate;
             changed
         });
-        self.status.send_replace(core.status(&self.home, now));
+        self.status.send_replace(inner.status(&self.home, now));
         self.deadline_changed.notify_one();
     }
 
-    fn carry_out(self: &Arc<Self>, core: &mut Core, effect: Effect) {
+    fn carry_out(self: &Arc<Self>, inner: &mut Inner, effect: Effect) {
         match effect {
             Effect::SelectContext | Effect::RestoreContext => {
-                core.context_problem =
-                    self.set_context(effect == Effect::SelectContext && core.settings.select_context);
+                inner.context_problem =
+                    self.set_context(effect == Effect::SelectContext && inner.settings.select_context);
             }
             Effect::Start(operation) => {
-                match effects::prepare(&core.settings, &self.providers, lease(&core.settings)) {
+                match effects::prepare(&inner.settings, &self.providers, lease(&inner.settings)) {
                     Ok(plan) => {
-                        core.current = Some(Current {
+                        inner.current = Some(Current {
                             record: plan.record.clone(),
                             environment: None,
                             progress: None,
                             link_problem: None,
                         });
-                        core.task = Some(tokio::spawn(effects::start(self.clone(), operation, plan)));
+                        inner.task = Some(tokio::spawn(effects::start(self.clone(), operation, plan)));
                     }
-                    Err(problem) => core.session.handle_started(clock::now(), operation, Err(problem)),
+                    Err(problem) => inner.session.handle_started(clock::now(), operation, Err(problem)),
                 }
             }
             Effect::Suspend(operation) => {
-                let environment = core.environment();
-                core.task = Some(tokio::spawn(effects::suspend(self.clone(), operation, environment)));
+                let environment = inner.environment();
+                inner.task = Some(tokio::spawn(effects::suspend(self.clone(), operation, environment)));
             }
             Effect::Resume(operation) => {
-                let environment = core.environment();
-                core.task = Some(tokio::spawn(effects::resume(self.clone(), operation, environment)));
+                let environment = inner.environment();
+                inner.task = Some(tokio::spawn(effects::resume(self.clone(), operation, environment)));
             }
             Effect::Delete(operation) => {
-                let cancelled = core.task.take();
-                let current = core.current.take();
-                core.task = Some(tokio::spawn(effects::delete(self.clone(), operation, current, cancelled)));
+                let cancelled = inner.task.take();
+                let current = inner.current.take();
+                inner.task = Some(tokio::spawn(effects::delete(self.clone(), operation, current, cancelled)));
             }
         }
     }
@@ -233,32 +234,32 @@ impl Shared {
     // What the environment tells. Reports about an environment that is not the present one are out of date.
 
     pub(crate) fn handle_link(self: &Arc<Self>, id: &EnvironmentId, problem: Option<Problem>, gone: bool) {
-        let mut core = self.lock();
-        let Some(current) = core.current.as_mut().filter(|current| current.record.environment == *id) else { return };
+        let mut inner = self.lock();
+        let Some(current) = inner.current.as_mut().filter(|current| current.record.environment == *id) else { return };
         current.link_problem.clone_from(&problem);
         let now = clock::now();
         if let Some(problem) = problem.filter(|_| gone) {
-            core.session.handle_lost(now, problem);
+            inner.session.handle_lost(now, problem);
         }
-        self.settle(&mut core, now);
+        self.settle(&mut inner, now);
     }
 
     pub(crate) fn handle_containers(self: &Arc<Self>, id: &EnvironmentId, names: Vec<String>) {
-        let mut core = self.lock();
-        if core.current.as_ref().is_some_and(|current| current.record.environment == *id) {
+        let mut inner = self.lock();
+        if inner.current.as_ref().is_some_and(|current| current.record.environment == *id) {
             let now = clock::now();
-            core.session.handle_containers(now, names);
-            self.settle(&mut core, now);
+            inner.session.handle_containers(now, names);
+            self.settle(&mut inner, now);
         }
     }
 
     // What effects answer.
 
     pub(crate) fn handle_progress(self: &Arc<Self>, id: &EnvironmentId, progress: Progress) {
-        let mut core = self.lock();
-        if let Some(current) = core.current.as_mut().filter(|current| current.record.environment == *id) {
+        let mut inner = self.lock();
+        if let Some(current) = inner.current.as_mut().filter(|current| current.record.environment == *id) {
             current.progress = Some(progress);
-            self.settle(&mut core, clock::now());
+            self.settle(&mut inner, clock::now());
         }
     }
 
@@ -267,12 +268,12 @@ impl Shared {
         operation: Operation,
         result: Result<(Record, Arc<Environment>), Problem>,
     ) {
-        let mut core = self.lock();
+        let mut inner = self.lock();
         let now = clock::now();
         let result = match result {
             Ok((record, environment)) => {
                 if let Some(current) =
-                    core.current.as_mut().filter(|current| current.record.environment == environment.id)
+                    inner.current.as_mut().filter(|current| current.record.environment == environment.id)
                 {
                     current.record = record;
                     current.progress = None;
@@ -283,23 +284,23 @@ impl Shared {
             }
             Err(problem) => {
                 tracing::warn!(code = ?problem.code, "the start failed: {problem}");
-                core.current = None;
+                inner.current = None;
                 Err(problem)
             }
         };
-        core.session.handle_started(now, operation, result);
-        self.settle(&mut core, now);
+        inner.session.handle_started(now, operation, result);
+        self.settle(&mut inner, now);
     }
 
     /// Takes over an environment that an earlier daemon left.
     pub(crate) fn handle_adopted(self: &Arc<Self>, record: Record, environment: Arc<Environment>) {
-        let mut core = self.lock();
-        core.current =
+        let mut inner = self.lock();
+        inner.current =
             Some(Current { record, environment: Some(environment.clone()), progress: None, link_problem: None });
         let now = clock::now();
-        core.session.handle_adopted(now);
-        self.settle(&mut core, now);
-        drop(core);
+        inner.session.handle_adopted(now);
+        self.settle(&mut inner, now);
+        drop(inner);
         environment.watch(self);
     }
 
@@ -320,12 +321,12 @@ impl Shared {
     /// Turns on. Settings that could not be used are read again first.
     pub(crate) fn enable(self: &Arc<Self>) -> Result<(), Problem> {
         {
-            let mut core = self.lock();
-            if core.blocked.is_some() {
+            let mut inner = self.lock();
+            if inner.blocked.is_some() {
                 let settings = self.settings_file.load()?;
-                core.blocked = None;
-                core.session.handle_rules(Rules::from(&settings));
-                core.settings = settings;
+                inner.blocked = None;
+                inner.session.handle_rules(Rules::from(&settings));
+                inner.settings = settings;
             }
         }
         self.set_setting("enabled", &true.into())
@@ -358,8 +359,8 @@ impl Shared {
     /// What the settings say at the start of the daemon.
     pub(crate) fn begin(self: &Arc<Self>) {
         let (enabled, usable) = {
-            let core = self.lock();
-            (core.settings.enabled, core.blocked.is_none())
+            let inner = self.lock();
+            (inner.settings.enabled, inner.blocked.is_none())
         };
         if enabled && usable {
             self.input(|session, now| session.handle_enable(now));
@@ -376,11 +377,11 @@ impl Shared {
 
     /// Changes a setting: saved first, then applied.
     pub(crate) fn set_setting(self: &Arc<Self>, name: &str, value: &Value) -> Result<(), Problem> {
-        let mut core = self.lock();
-        if let Some(problem) = &core.blocked {
+        let mut inner = self.lock();
+        if let Some(problem) = &inner.blocked {
             return Err(problem.clone());
         }
-        let mut settings = core.settings.clone();
+        let mut settings = inner.settings.clone();
         settings.set(name, value)?;
         if !self.providers.contains_key(&settings.runner) {
             let known: Vec<_> = self.providers.keys().map(String::as_str).collect();
@@ -390,23 +391,23 @@ impl Shared {
                 "",
             ));
         }
-        if settings != core.settings {
+        if settings != inner.settings {
             self.settings_file.save(&settings)?;
         }
-        let before = std::mem::replace(&mut core.settings, settings.clone());
-        core.session.handle_rules(Rules::from(&settings));
+        let before = std::mem::replace(&mut inner.settings, settings.clone());
+        inner.session.handle_rules(Rules::from(&settings));
         self.patience.send_replace(patience(&settings));
         let now = clock::now();
         match settings.enabled {
-            true if name == "enabled" => core.session.handle_enable(now),
-            false if name == "enabled" => core.session.handle_disable(now),
+            true if name == "enabled" => inner.session.handle_enable(now),
+            false if name == "enabled" => inner.session.handle_disable(now),
             _ => {}
         }
-        if before.select_context != settings.select_context && core.session.is_enabled() {
-            core.context_problem = self.set_context(settings.select_context);
+        if before.select_context != settings.select_context && inner.session.is_enabled() {
+            inner.context_problem = self.set_context(settings.select_context);
         }
         if lease(&before) != lease(&settings)
-            && let Some(environment) = core.environment()
+            && let Some(environment) = inner.environment()
         {
             let terms = lease(&settings);
             tokio::spawn(async move {
@@ -415,7 +416,7 @@ impl Shared {
                 }
             });
         }
-        self.settle(&mut core, now);
+        self.settle(&mut inner, now);
         Ok(())
     }
 
@@ -447,7 +448,7 @@ impl Shared {
     }
 }
 
-impl Core {
+impl Inner {
     fn environment(&self) -> Option<Arc<Environment>> {
         self.current.as_ref()?.environment.clone()
     }
