@@ -1,0 +1,393 @@
+"""Runs each client twice, once directly against an engine and once through Overside, and compares.
+
+    python3 tests/conformance/run.py [--prepare] [--only docker_py,odd,cli,testcontainers_py,dockerode] [-k NAME] [--keep]
+
+Both engines are environments of Overside's agent, so that they have the same version and the same isolation. The direct one
+is reached by its own socket, which the kernel shows to root as /proc/PID/root/run/docker.sock of dockerd: no proxy, no
+tunnel. It needs `overside` and `overside-agent` in OVERSIDE_BIN_DIR, and root.
+
+Variables: OVERSIDE_BIN_DIR; OVERSIDE_CONFORMANCE_CACHE, where the Python environment and npm's packages are made;
+OVERSIDE_TEST_MODERN_DOCKER, a directory with a newer docker and its plugins (`cargo xtask test` has them).
+"""
+
+import argparse
+import collections
+import hashlib
+import http.client
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+DOCUMENT = HERE.parent.parent / "docs" / "conformance.md"
+
+CLIENTS = {
+    "docker_py": "docker-py",
+    "odd": "raw sockets, odd on purpose",
+    "cli": "docker CLI and Compose",
+    "testcontainers_py": "Testcontainers for Python",
+    "dockerode": "dockerode (Node)",
+}
+
+
+def cache():
+    place = os.environ.get("OVERSIDE_CONFORMANCE_CACHE")
+    if place:
+        return pathlib.Path(place)
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return pathlib.Path(base) / "overside"
+
+
+def fresh(directory, source, make):
+    """Makes a directory anew when what it is made of has changed."""
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    stamp = directory / ".made-of"
+    if stamp.exists() and stamp.read_text() == digest:
+        return
+    shutil.rmtree(directory, ignore_errors=True)
+    make()
+    stamp.write_text(digest)
+
+
+def prepare(clients):
+    """Installs the clients below the cache directory. Returns the Python to use."""
+    venv = cache() / "conformance-venv"
+    python = venv / "bin" / "python"
+
+    def make_venv():
+        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]
+        subprocess.run([*install, HERE / "requirements.txt"], check=True)
+
+    fresh(venv, HERE / "requirements.txt", make_venv)
+    if "dockerode" in clients and shutil.which("npm"):
+        modules = cache() / "conformance-node"
+
+        def make_modules():
+            modules.mkdir(parents=True)
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(HERE / "dockerode" / name, modules)
+            subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=modules, check=True)
+
+        fresh(modules, HERE / "dockerode" / "package-lock.json", make_modules)
+    return python
+
+
+class Home:
+    """An Overside of its own, with one environment that runs."""
+
+    def __init__(self, place, name, programs):
+        self.place = place / name
+        (self.place / "docker").mkdir(parents=True)
+        (self.place / "user").mkdir()
+        (self.place / "overside").mkdir(mode=0o700)
+        settings = {"idle-timeout": "1h", "grace-period": "1h", "size.memory": "4GiB"}
+        (self.place / "overside" / "settings.json").write_text(json.dumps(settings))
+        self.variables = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.place / "user"),
+            "LANG": "C.UTF-8",
+            "OVERSIDE_HOME": str(self.place / "overside"),
+            "DOCKER_CONFIG": str(self.place / "docker"),
+        }
+        self.socket = str(self.place / "overside" / "docker.sock")
+        self.log = open(self.place / "daemon.log", "wb")
+        overside = programs / "overside"
+        self.daemon = subprocess.Popen(
+            [overside, "daemon"], env=self.variables, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log
+        )
+        try:
+            wait_for(lambda: answers(self.place / "overside" / "control.sock"), "the daemon")
+            subprocess.run([overside, "start"], env=self.variables, check=True, stdout=subprocess.DEVNULL)
+            # Lists of networks need an engine: this makes one.
+            ask(self.socket, "/networks")
+            self.agent = wait_for(lambda: descendant("overside-agent", home=str(self.place)), "the agent")
+            self.engine = wait_for(lambda: descendant("dockerd", ancestor=self.agent), "dockerd")
+        except BaseException:
+            self.end()
+            print((self.place / "daemon.log").read_text(errors="replace"), file=sys.stderr)
+            raise
+        self.engine_socket = f"/proc/{self.engine}/root/run/docker.sock"
+
+    def end(self):
+        self.daemon.send_signal(signal.SIGTERM)
+        try:
+            self.daemon.wait(30)
+        except subprocess.TimeoutExpired:
+            print("the daemon did not end when asked to", file=sys.stderr)
+            self.daemon.kill()
+            self.daemon.wait()
+        self.log.close()
+
+
+def answers(path):
+    try:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(path))
+        return True
+    except OSError:
+        return False
+
+
+def wait_for(look, what, limit=60):
+    deadline = time.monotonic() + limit
+    while not (found := look()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} is not there after {limit} s")
+        time.sleep(0.05)
+    return found
+
+
+def descendant(name, ancestor=None, home=None):
+    """A process by its program's name, below another one or with a directory in its variables."""
+    parents, found = {}, []
+    for entry in pathlib.Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            comm, rest = (entry / "stat").read_text().split("(", 1)[1].rsplit(") ", 1)
+            parents[int(entry.name)] = int(rest.split()[1])
+            if comm == name and (home is None or home.encode() in (entry / "environ").read_bytes()):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    for pid in found:
+        above = pid
+        while above > 1 and above != ancestor:
+            above = parents.get(above, 0)
+        if ancestor is None or above == ancestor:
+            return pid
+    return None
+
+
+def ask(path, target):
+    connection = http.client.HTTPConnection("engine")
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(path)
+    connection.request("GET", target)
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    if answer.status != 200:
+        raise RuntimeError(f"{target}: {answer.status} {body!r}")
+    return json.loads(body)
+
+
+def suites(clients, python, options):
+    """The commands of one run: Python's clients are one pytest, Node's another program."""
+    places = [name for name in clients if name != "dockerode"]
+    if places:
+        command = [str(python), "-m", "pytest", "--rootdir", str(HERE), "-c", str(HERE / "pytest.ini")]
+        command += ["-k", options.filter] if options.filter else []
+        yield "python", command + [str(HERE / name) for name in places]
+    if "dockerode" in clients and shutil.which("node"):
+        yield "node", ["node", "--test", "--test-reporter=spec", str(HERE / "dockerode" / "conformance.test.js")]
+
+
+def run_side(place, side, path, processes, commands, options):
+    """Starts all clients of one side, one after the other, in the background."""
+    script = " ; ".join(" ".join(quoted(part) for part in command) for _, command in commands)
+    variables = dict(os.environ)
+    variables |= {
+        "CONFORMANCE_SOCKET": path,
+        "CONFORMANCE_SIDE": side,
+        "CONFORMANCE_RECORD": str(place / f"{side}-python.json"),
+        "CONFORMANCE_NODE_RECORD": str(place / f"{side}-node.jsonl"),
+        "CONFORMANCE_PROCESSES": json.dumps(processes),
+        "NODE_PATH": str(cache() / "conformance-node" / "node_modules"),
+        "TMPDIR": str(place),
+        "HOME": str(place / "home"),
+        "PYTHONPATH": str(HERE),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    variables.pop("DOCKER_HOST", None)
+    (place / "home").mkdir(exist_ok=True)
+    output = open(place / f"{side}.log", "wb")
+    process = subprocess.Popen(["sh", "-c", script], env=variables, cwd=HERE, stdout=output, stderr=subprocess.STDOUT)
+    process.started = time.monotonic()
+    return process
+
+
+def quoted(text):
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def results(place, side):
+    found = []
+    python = place / f"{side}-python.json"
+    if python.exists():
+        found += json.loads(python.read_text())
+    node = place / f"{side}-node.jsonl"
+    if node.exists():
+        found += [json.loads(line) for line in node.read_text().splitlines()]
+    return {(result["group"], result["title"]): result for result in found}
+
+
+ABSENT = {"outcome": "absent", "values": [], "calls": [], "why": "did not run", "seconds": 0}
+
+
+def differences(direct, through):
+    """In words; empty if both are the same."""
+    if direct["outcome"] != through["outcome"]:
+        return f"directly {direct['outcome']} {direct['why']}, through Overside {through['outcome']} {through['why']}"
+    if direct["values"] != through["values"]:
+        pairs = [pair for pair in zip(direct["values"], through["values"]) if pair[0] != pair[1]]
+        pairs = pairs or [(direct["values"], through["values"])]
+        return f"directly {shown(pairs[0][0])}, through Overside {shown(pairs[0][1])}"
+    if direct["calls"] != through["calls"]:
+        only = sorted(set(direct["calls"]) - set(through["calls"]))
+        other = sorted(set(through["calls"]) - set(direct["calls"]))
+        return f"directly {shown(only)}, through Overside {shown(other)}"
+    return ""
+
+
+def shown(value):
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) < 1500 else text[:1500] + "…"
+
+
+def compare(direct, through):
+    rows = []
+    for key in list(direct) + [key for key in through if key not in direct]:
+        left, right = direct.get(key, ABSENT), through.get(key, ABSENT)
+        rows.append((key, left, right, differences(left, right)))
+    return rows
+
+
+def table(header, rows):
+    lines = ["| " + " | ".join(header) + " |", "| " + " | ".join("---" for _ in header) + " |"]
+    return lines + ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
+
+
+def client_of(key):
+    return key[0].split("/")[0]
+
+
+def summary(rows):
+    counts = collections.OrderedDict()
+    for key, left, right, difference in rows:
+        count = counts.setdefault(client_of(key), collections.Counter())
+        count["tests"] += 1
+        count["same"] += not difference
+        count["direct"] += left["outcome"] == "passed"
+        count["through"] += right["outcome"] == "passed"
+        count["calls"] += len(left["calls"])
+        count["left"] += left["seconds"]
+        count["right"] += right["seconds"]
+    return counts
+
+
+def document(rows, engine):
+    counts = summary(rows)
+    lines = [
+        "# Conformance",
+        "",
+        "Each client ran twice, once directly against an engine and once through Overside, with engines of the same version",
+        "in the same isolation. Compared are the outcome, what the test saw (ids, times, sizes, addresses made equal), and,",
+        "for docker-py, method, path, status and headers of every call. Made by `cargo xtask test conformance`.",
+        "",
+        f"Engine: {engine['Version']}, API {engine['ApiVersion']}.",
+        "",
+    ]
+    lines += table(
+        ["client", "tests", "the same", "passed directly", "passed through Overside"],
+        [
+            [CLIENTS[name], count["tests"], count["same"], count["direct"], count["through"]]
+            for name, count in counts.items()
+        ],
+    )
+    groups = collections.OrderedDict()
+    for row in rows:
+        groups.setdefault(row[0][0], []).append(row)
+    for group, members in groups.items():
+        lines += ["", f"## {group.replace('_', ' ').replace('/', ': ')}", ""]
+        lines += table(
+            ["test", "directly", "through Overside", "the same"],
+            [
+                [key[1], left["outcome"], right["outcome"], "no" if difference else "yes"]
+                for key, left, right, difference in members
+            ],
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--prepare", action="store_true", help="only install the clients")
+    parser.add_argument("--only", default=",".join(CLIENTS), help="clients, separated by commas")
+    parser.add_argument("-k", dest="filter", help="only tests with this in their names; writes no document")
+    parser.add_argument("--keep", action="store_true", help="keep the directory with logs and records")
+    options = parser.parse_args()
+    clients = [name for name in options.only.split(",") if name]
+    unknown = set(clients) - set(CLIENTS)
+    if unknown:
+        parser.error(f"no such client: {', '.join(sorted(unknown))}")
+    python = prepare(clients)
+    if options.prepare:
+        return 0
+    programs = pathlib.Path(os.environ["OVERSIDE_BIN_DIR"])
+    place = pathlib.Path(tempfile.mkdtemp(prefix="c"))
+    homes, sides = [], {}
+    try:
+        for name in ("d", "o"):
+            homes.append(Home(place, name, programs))
+        ours, far = homes[1], homes[0]
+        engine = ask(ours.socket, "/version")
+        commands = list(suites(clients, python, options))
+        sides["direct"] = run_side(place, "direct", far.engine_socket, {"engine": far.engine}, commands, options)
+        processes = {"daemon": ours.daemon.pid, "agent": ours.agent}
+        sides["overside"] = run_side(place, "overside", ours.socket, processes, commands, options)
+        durations = {}
+        for side, process in sides.items():
+            process.wait(1500)
+            durations[side] = time.monotonic() - process.started
+        rows = compare(results(place, "direct"), results(place, "overside"))
+    finally:
+        for process in sides.values():
+            if process.poll() is None:
+                process.kill()
+        for home in homes:
+            home.end()
+        if not options.keep:
+            logs = [(side, (place / f"{side}.log").read_text(errors="replace")) for side in sides]
+            shutil.rmtree(place, ignore_errors=True)
+    faults = [row for row in rows if row[3]]
+    failing = [row for row in rows if not row[3] and row[1]["outcome"] == "failed"]
+    for key, left, _, _ in failing:
+        print(f"fails on both sides: {key[0]}: {key[1]}: {left['why']}")
+    for key, _, _, difference in faults:
+        print(f"DIFFERENT: {key[0]}: {key[1]}\n    {difference}")
+    counts = summary(rows)
+    print()
+    header = ["client", "tests", "the same", "passed directly", "passed through Overside", "calls recorded", "seconds"]
+    for line in table(
+        header,
+        [
+            [CLIENTS[name], c["tests"], c["same"], c["direct"], c["through"], c["calls"], f"{c['left']:.1f} / {c['right']:.1f}"]
+            for name, c in counts.items()
+        ],
+    ):
+        print(line)
+    if options.keep:
+        print(f"logs and records: {place}")
+    elif not rows:
+        for side, log in logs:
+            print(f"{side}:\n{log}")
+    whole = not options.filter and set(clients) == set(CLIENTS)
+    if whole and rows:
+        DOCUMENT.write_text(document(rows, engine), encoding="utf-8")
+    skipped = sum(row[1]["outcome"] == "skipped" and not row[3] for row in rows)
+    print(f"{durations['direct']:.1f} s directly, {durations['overside']:.1f} s through Overside, side by side")
+    print(f"{len(rows) - len(faults) - skipped} passed, {len(faults) + (not rows)} failed, {skipped} skipped")
+    return 1 if faults or not rows else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
