@@ -97,7 +97,9 @@ impl Home {
     /// cannot be made.
     pub fn lock(&self) -> Result<HomeLock, Problem> {
         for directory in [&self.config, &self.data, &self.runtime] {
-            private_directory(directory).map_err(|error| unusable(directory, &error))?;
+            private_directory(directory)
+                .and_then(|()| close(directory))
+                .map_err(|error| unusable(directory, &error))?;
         }
         let path = self.lock_file();
         let file = File::options()
@@ -136,10 +138,10 @@ fn unusable(path: &Path, error: &io::Error) -> Problem {
     )
 }
 
-/// Makes a directory that only this user can enter. An existing one of Overside's is closed to others.
+/// Makes a directory that only this user can enter. One that exists is left as it is.
 pub(crate) fn private_directory(path: &Path) -> io::Result<()> {
     if path.is_dir() {
-        return close(path);
+        return Ok(());
     }
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
@@ -148,7 +150,8 @@ pub(crate) fn private_directory(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// Takes an existing directory from others, unless it is one that everybody shares, as /tmp is.
+/// Closes a directory of Overside's own to everybody else: sockets and keys lie in it. One that everybody shares, as /tmp
+/// is, stays shared.
 #[cfg(unix)]
 fn close(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
@@ -157,11 +160,13 @@ fn close(path: &Path) -> io::Result<()> {
     if mode & 0o077 == 0 || mode & STICKY != 0 {
         return Ok(());
     }
-    fs_err::set_permissions(path, PermissionsExt::from_mode(mode & 0o7700))
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o700))
 }
 
+/// A directory below the user's profile is the user's alone on Windows.
 #[cfg(not(unix))]
-fn close(_: &Path) -> io::Result<()> {
+#[expect(clippy::unnecessary_wraps, reason = "the same signature as on Unix")]
+fn close(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 
