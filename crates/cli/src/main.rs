@@ -10,7 +10,7 @@ use std::{io::IsTerminal, process::ExitCode};
 
 use arguments::{Arguments, Command, Format, SettingsCommand};
 use clap::Parser;
-use overside_config::{DockerContext, Home, SettingsFile};
+use overside_config::{DefaultSocket, DockerContext, Home, SettingsFile};
 use overside_control::Client;
 use overside_model::{ErrorCode, Problem, State, Status};
 use serde_json::Value;
@@ -133,6 +133,11 @@ async fn stop(home: &Home, client: &Client, force: bool) -> Result<(), Problem> 
 }
 
 fn restore_context(home: &Home) -> Result<(), Problem> {
+    let socket = DefaultSocket::new(&home.docker_socket());
+    socket.give_back().map_err(|error| {
+        let message = format!("cannot put {} back: {error}", socket.path().display());
+        Problem::new(ErrorCode::InvalidSettings, message, "Try again as a user who may change it.")
+    })?;
     DockerContext::new(&home.docker_socket(), &home.previous_context_file())
         .and_then(|context| context.restore())
         .map_err(|error| {

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use overside_config::{DockerContext, Home, SettingsFile};
+use overside_config::{DefaultSocket, DockerContext, Home, SettingsFile};
 use overside_io::clock;
 use overside_model::{
     EnvironmentId, ErrorCode, Moment, Problem, Progress, SessionStatus, Settings, Status, Usage,
@@ -35,6 +35,7 @@ pub(crate) struct Hub {
     pub(crate) patience: watch::Sender<Duration>,
     settings_file: SettingsFile,
     context: Option<DockerContext>,
+    default_socket: DefaultSocket,
     inner: Mutex<Inner>,
     gate: watch::Sender<Gate>,
     status: watch::Sender<Status>,
@@ -89,6 +90,7 @@ impl Hub {
         let context = DockerContext::new(&home.docker_socket(), &home.previous_context_file())
             .inspect_err(|error| tracing::warn!(%error, "there is no Docker CLI configuration to add a context to"))
             .ok();
+        let default_socket = DefaultSocket::new(&home.docker_socket());
         let session = Session::new(clock::now(), Rules::from(&settings));
         let gate = watch::Sender::new(session.gate());
         let patience = watch::Sender::new(patience(&settings));
@@ -104,6 +106,7 @@ impl Hub {
             patience,
             settings_file,
             context,
+            default_socket,
             inner: Mutex::new(inner),
             gate,
             status,
@@ -147,8 +150,8 @@ impl Hub {
     fn carry_out(self: &Arc<Self>, inner: &mut Inner, effect: Effect) {
         match effect {
             Effect::SelectContext | Effect::RestoreContext => {
-                inner.context_problem =
-                    self.set_context(effect == Effect::SelectContext && inner.settings.select_context);
+                let on = effect == Effect::SelectContext;
+                inner.context_problem = self.point_clients(on, &inner.settings);
             }
             Effect::Start(operation) => {
                 match effects::prepare(&inner.settings, &self.providers, lease(&inner.settings)) {
@@ -180,17 +183,27 @@ impl Hub {
         }
     }
 
-    /// Selects Overside's Docker context or restores the previous one; returns what went wrong.
-    fn set_context(&self, select: bool) -> Option<Problem> {
-        let context = self.context.as_ref()?;
-        let result = if select { context.select() } else { context.restore() };
-        let error = result.err()?;
-        tracing::warn!(%error, select, "cannot change the Docker context");
-        Some(Problem::new(
-            ErrorCode::InvalidSettings,
-            format!("cannot change the current Docker context: {error}"),
-            format!("Point tools at the engine with DOCKER_HOST=unix://{}.", self.home.docker_socket().display()),
-        ))
+    /// Points Docker clients here or back to where they pointed before: the CLI's context, and the well-known socket if the
+    /// settings ask for it. Returns what went wrong; clients that are given the socket work all the same.
+    fn point_clients(&self, on: bool, settings: &Settings) -> Option<Problem> {
+        let hint =
+            || format!("Point tools at the engine with DOCKER_HOST=unix://{}.", self.home.docker_socket().display());
+        let socket =
+            if on && settings.default_socket { self.default_socket.take() } else { self.default_socket.give_back() };
+        let socket = socket.err().map(|error| {
+            let path = self.default_socket.path().display();
+            Problem::new(ErrorCode::InvalidSettings, format!("cannot change {path}: {error}"), hint())
+        });
+        let context = self.context.as_ref().and_then(|context| {
+            let result = if on && settings.select_context { context.select() } else { context.restore() };
+            let message = format!("cannot change the current Docker context: {}", result.err()?);
+            Some(Problem::new(ErrorCode::InvalidSettings, message, hint()))
+        });
+        let problem = socket.or(context);
+        if let Some(problem) = &problem {
+            tracing::warn!(on, "{problem}");
+        }
+        problem
     }
 
     // What the proxy's calls do.
@@ -366,8 +379,8 @@ impl Hub {
             self.input(|session, now| session.handle_enable(now));
         } else {
             // A daemon that was killed while it was on may have left its context selected.
-            let problem = self.set_context(false);
-            self.lock().context_problem = problem;
+            let mut inner = self.lock();
+            inner.context_problem = self.point_clients(false, &inner.settings);
         }
     }
 
@@ -403,8 +416,9 @@ impl Hub {
             false if name == "enabled" => inner.session.handle_disable(now),
             _ => {}
         }
-        if before.select_context != settings.select_context && inner.session.is_enabled() {
-            inner.context_problem = self.set_context(settings.select_context);
+        let pointed = |settings: &Settings| (settings.select_context, settings.default_socket);
+        if pointed(&before) != pointed(&settings) && inner.session.is_enabled() {
+            inner.context_problem = self.point_clients(true, &settings);
         }
         if lease(&before) != lease(&settings)
             && let Some(environment) = inner.environment()

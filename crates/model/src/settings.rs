@@ -64,6 +64,8 @@ pub struct Settings {
     pub memory_bytes: u64,
     /// Make `overside` the current Docker context while enabled.
     pub select_context: bool,
+    /// Also serve the well-known Docker socket while enabled.
+    pub default_socket: bool,
     /// Values of names that this version does not know, kept as they are.
     pub unknown: Map<String, Value>,
 }
@@ -81,6 +83,7 @@ impl Default for Settings {
             milli_cpus: 4000,
             memory_bytes: 8 << 30,
             select_context: true,
+            default_socket: false,
             unknown: Map::new(),
         }
     }
@@ -172,6 +175,13 @@ pub const TABLE: &[Setting] = &[
         purpose: "Make `overside` the current Docker context while Overside is on.",
         get: |s| s.select_context.into(),
         set: |s, v| boolean(v).map(|b| s.select_context = b),
+    },
+    Setting {
+        name: "default-socket",
+        expected: "true or false",
+        purpose: "Also serve the well-known Docker socket while Overside is on, for tools that ignore contexts.",
+        get: |s| s.default_socket.into(),
+        set: |s, v| boolean(v).map(|b| s.default_socket = b),
     },
 ];
 
