@@ -2,17 +2,24 @@
 
 use std::{
     env,
+    io::{BufRead as _, BufReader},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStderr, Command, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use nix::{
-    sys::signal::{SigSet, Signal, kill},
+    sys::signal::{Signal, kill},
     unistd::Pid,
+};
+use signal_hook::{
+    consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
 };
 
 use crate::{
@@ -21,6 +28,15 @@ use crate::{
     steps::Steps,
     workspace::Workspace,
 };
+
+/// What the daemon says on standard error once its sockets answer.
+const LISTENS: &str = "Overside listens on";
+
+/// What a sentence of `overside` about a failure begins with.
+const FAILS: &str = "overside: ";
+
+/// How long the daemon may take until then.
+const WELCOME: Duration = Duration::from_secs(30);
 
 /// How long the daemon may take to delete its environment when it is told to end.
 const FAREWELL: Duration = Duration::from_secs(30);
@@ -42,13 +58,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let programs = steps.loud("overside and overside-agent", || artifacts::programs(&workspace, profile))?;
     let desktop = steps.loud("overside-desktop", || artifacts::desktop(&workspace, profile))?;
 
-    // From here on signals wait until we ask for them: a Ctrl-C must not leave a daemon behind. Children start with a
-    // clean mask.
-    let mut signals = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD] {
-        signals.add(signal);
-    }
-    signals.thread_block().context("cannot block signals")?;
+    // From here on a Ctrl-C must not leave a daemon behind. Handlers, not a mask: children would inherit that.
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCHLD]).context("cannot handle signals")?;
 
     let overside = programs.join("overside");
     let mut running = steps.quiet("daemon", || Running::start(&overside))?;
@@ -58,7 +69,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         println!("There is no display, so the desktop app stays closed; everything else works without it.");
     }
     greet(&workspace, &overside);
-    let why = running.wait(&signals)?;
+    let why = running.wait(&mut signals)?;
     println!("{why}: deleting the environment and ending the daemon …");
     running.stop()?;
     println!("Nothing is left running.");
@@ -86,27 +97,22 @@ struct Running {
 }
 
 impl Running {
-    /// Starts the daemon and turns it on.
+    /// Starts the daemon, waits until its sockets are there, and turns it on.
     fn start(overside: &Path) -> Result<Self> {
         let mut daemon = Command::new(overside);
         // A group of its own: Ctrl-C in the terminal is for us, and we end the daemon in good order.
-        daemon.arg("daemon").stdin(Stdio::null()).process_group(0);
-        let daemon = daemon.spawn().with_context(|| format!("cannot start {}", overside.display()))?;
+        daemon.arg("daemon").stdin(Stdio::null()).stderr(Stdio::piped()).process_group(0);
+        let mut daemon = daemon.spawn().with_context(|| format!("cannot start {}", overside.display()))?;
+        let messages = daemon.stderr.take().context("a fresh program has no standard error")?;
         let mut running = Self { overside: overside.to_path_buf(), daemon, desktop: None };
-        running.turn_on().inspect_err(|_| {
+        // Turned on before it listens, `overside start` would bring a daemon of its own along.
+        let turned_on = wait_until_it_listens(messages)
+            .and_then(|()| command::capture(Command::new(&running.overside).arg("start")).map(drop));
+        turned_on.inspect_err(|_| {
             // The reason it did not start matters more than whether it could be ended.
             let _ = running.stop();
         })?;
         Ok(running)
-    }
-
-    /// `overside start` waits for the daemon's socket; a daemon that ends meanwhile has said why.
-    fn turn_on(&mut self) -> Result<()> {
-        let outcome = command::capture(Command::new(&self.overside).arg("start"));
-        if let Some(status) = self.daemon.try_wait()? {
-            bail!("the daemon ended with {status}; its reason stands above");
-        }
-        outcome.map(drop)
     }
 
     fn open_desktop(&mut self, program: &Path) -> Result<()> {
@@ -117,22 +123,21 @@ impl Running {
     }
 
     /// Returns when a signal asks us to end, or the daemon has ended by itself.
-    fn wait(&mut self, signals: &SigSet) -> Result<String> {
-        loop {
-            match signals.wait().context("cannot wait for signals")? {
-                Signal::SIGCHLD => {
-                    if let Some(status) = self.daemon.try_wait()? {
-                        return Ok(format!("the daemon ended by itself ({status})"));
-                    }
-                    if let Some(desktop) = &mut self.desktop
-                        && desktop.try_wait()?.is_some()
-                    {
-                        self.desktop = None;
-                    }
-                }
-                _ => return Ok("interrupted".to_owned()),
+    fn wait(&mut self, signals: &mut Signals) -> Result<String> {
+        for signal in signals.forever() {
+            if signal != SIGCHLD {
+                break;
+            }
+            if let Some(status) = self.daemon.try_wait()? {
+                return Ok(format!("the daemon ended by itself ({status})"));
+            }
+            if let Some(desktop) = &mut self.desktop
+                && desktop.try_wait()?.is_some()
+            {
+                self.desktop = None;
             }
         }
+        Ok("interrupted".to_owned())
     }
 
     /// Ends everything; an error says what could not be ended.
@@ -151,6 +156,26 @@ impl Running {
     }
 }
 
+/// Returns once the daemon says that its sockets answer. Its log goes to its file; here only its errors are shown.
+fn wait_until_it_listens(messages: ChildStderr) -> Result<()> {
+    let (listens, listening) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(messages).lines().map_while(Result::ok) {
+            if line.starts_with(LISTENS) {
+                // Nobody waits any more if the time is up.
+                let _ = listens.send(());
+            } else if line.starts_with(FAILS) {
+                eprintln!("\n{line}");
+            }
+        }
+    });
+    match listening.recv_timeout(WELCOME) {
+        Ok(()) => Ok(()),
+        Err(RecvTimeoutError::Disconnected) => bail!("the daemon ended at once; its reason stands above"),
+        Err(RecvTimeoutError::Timeout) => bail!("the daemon did not come up within {} s", WELCOME.as_secs()),
+    }
+}
+
 /// SIGTERM, patience, SIGKILL.
 fn end(child: &mut Child, patience: Duration) -> Result<()> {
     let pid = Pid::from_raw(i32::try_from(child.id()).context("a process id is out of range")?);
@@ -163,15 +188,13 @@ fn end(child: &mut Child, patience: Duration) -> Result<()> {
             child.wait()?;
             bail!("process {pid} did not end within {} s and was killed", patience.as_secs());
         }
-        std::thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead as _, BufReader};
-
     use super::*;
 
     #[test]
