@@ -1,6 +1,11 @@
 //! `overside daemon`: the one place where concrete runners are named.
 
-use std::{env, io, path::PathBuf, sync::Arc};
+use std::{
+    env,
+    io::{self, IsTerminal},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use overside_config::Home;
 use overside_engine::{Daemon, Stopper, Wiring};
@@ -79,6 +84,8 @@ fn agent() -> PathBuf {
 /// `OVERSIDE_LOG=overside_proxy=debug`. A log that cannot be written stops nothing.
 fn logging(home: &Home, detached: bool) -> Option<WorkerGuard> {
     let filter = || EnvFilter::try_from_env("OVERSIDE_LOG").unwrap_or_else(|_| EnvFilter::new("info,russh=warn"));
+    // Made first: the appender complains to the terminal about a directory that is not there yet.
+    let _ = fs_err::create_dir_all(home.logs());
     let file = rolling::Builder::new()
         .rotation(rolling::Rotation::DAILY)
         .filename_prefix("daemon")
@@ -89,8 +96,13 @@ fn logging(home: &Home, detached: bool) -> Option<WorkerGuard> {
     let (writer, guard) = file.map(tracing_appender::non_blocking).unzip();
     let to_file =
         writer.map(|writer| tracing_subscriber::fmt::layer().json().with_writer(writer).with_filter(filter()));
-    let to_terminal = (!detached)
-        .then(|| tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false).with_filter(filter()));
+    let to_terminal = (!detached).then(|| {
+        tracing_subscriber::fmt::layer()
+            .with_writer(io::stderr)
+            .with_ansi(io::stderr().is_terminal())
+            .with_target(false)
+            .with_filter(filter())
+    });
     // It fails only where a subscriber is set already, and then there is one.
     let _ = tracing_subscriber::registry().with(to_file).with(to_terminal).try_init();
     guard
