@@ -87,8 +87,11 @@ impl ProxyGate for Doorkeeper {
                 }
                 Passage::Local => match answer_without_engine(&call.route, &self.0.facts()) {
                     Some(answer) => return Ok(Admission::Answer(answer)),
-                    // No engine was ever seen: the question wakes one.
-                    None => kind = CallKind::Work,
+                    // No engine was ever seen: the question wakes one, unless that has just failed.
+                    None => match self.0.gate().borrow().clone() {
+                        Gate::Refuse(problem) => return Err(problem),
+                        Gate::Open | Gate::Wait | Gate::Ask => kind = CallKind::Work,
+                    },
                 },
             }
         }

@@ -57,15 +57,32 @@ pub enum Decision {
     Refuse(Problem),
 }
 
+/// Longest time that a call waits after a failure for the next attempt, instead of being refused.
+const SHORT_WAIT: Duration = Duration::from_secs(2);
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Phase {
     Stopped,
     Idle,
-    Starting { since: Moment },
-    Running { since: Moment },
-    Suspended { since: Moment, running_since: Moment, motion: Motion },
-    Stopping { then: Then },
-    Failed { retry_at: Moment },
+    Starting {
+        since: Moment,
+    },
+    Running {
+        since: Moment,
+    },
+    Suspended {
+        since: Moment,
+        running_since: Moment,
+        motion: Motion,
+    },
+    Stopping {
+        then: Then,
+    },
+    /// `awaited`: a call waits for the next attempt.
+    Failed {
+        retry_at: Moment,
+        awaited: bool,
+    },
 }
 
 /// Where a suspension stands.
@@ -221,8 +238,13 @@ impl Session {
                 self.start(now);
                 Decision::Wait
             }
-            (Phase::Failed { retry_at }, CallKind::Question | CallKind::Work) if now >= *retry_at => {
+            (Phase::Failed { retry_at, .. }, CallKind::Question | CallKind::Work) if now >= *retry_at => {
                 self.start(now);
+                Decision::Wait
+            }
+            (Phase::Failed { retry_at, .. }, CallKind::Question | CallKind::Work) if now + SHORT_WAIT >= *retry_at => {
+                // Somebody who has just mended the trouble is not sent away for a second.
+                self.phase = Phase::Failed { retry_at: *retry_at, awaited: true };
                 Decision::Wait
             }
             (Phase::Failed { .. } | Phase::Stopping { then: Then::Failed }, CallKind::Question | CallKind::Work) => {
@@ -337,7 +359,7 @@ impl Session {
         }
         match then {
             Then::Stopped => self.phase = Phase::Stopped,
-            Then::Failed => self.phase = Phase::Failed { retry_at: now + retry_pause(self.failures) },
+            Then::Failed => self.phase = Phase::Failed { retry_at: now + retry_pause(self.failures), awaited: false },
             Then::Idle => {
                 self.phase = Phase::Idle;
                 if self.activities.someone_waits() {
@@ -377,7 +399,10 @@ impl Session {
                 ));
                 self.stop(now, Then::Failed);
             }
-            Phase::Stopped | Phase::Idle | Phase::Stopping { .. } | Phase::Failed { .. } => {}
+            Phase::Failed { .. } if self.activities.someone_waits_for_resume() => self.start(now),
+            // Who waited has gone.
+            Phase::Failed { retry_at, .. } => self.phase = Phase::Failed { retry_at, awaited: false },
+            Phase::Stopped | Phase::Idle | Phase::Stopping { .. } => {}
         }
     }
 
@@ -391,6 +416,7 @@ impl Session {
             Phase::Suspended { since, motion: Motion::Frozen, .. } => {
                 Some((since + self.rules.grace_period, "grace period"))
             }
+            Phase::Failed { retry_at, awaited: true } => Some((retry_at, "pause after a failure")),
             _ => None,
         }
     }
@@ -404,7 +430,10 @@ impl Session {
     pub fn gate(&self) -> Gate {
         match self.phase {
             Phase::Running { .. } => Gate::Open,
-            Phase::Starting { .. } | Phase::Suspended { .. } | Phase::Stopping { then: Then::Idle } => Gate::Wait,
+            Phase::Starting { .. }
+            | Phase::Suspended { .. }
+            | Phase::Stopping { then: Then::Idle }
+            | Phase::Failed { awaited: true, .. } => Gate::Wait,
             Phase::Idle => Gate::Ask,
             Phase::Failed { .. } | Phase::Stopping { then: Then::Failed } => Gate::Refuse(self.failure()),
             Phase::Stopped | Phase::Stopping { then: Then::Stopped } => Gate::Refuse(stopped()),
@@ -482,7 +511,7 @@ impl Session {
     fn fail(&mut self, now: Moment, problem: Problem) {
         self.failures = self.failures.saturating_add(1);
         self.error = Some(problem);
-        self.phase = Phase::Failed { retry_at: now + retry_pause(self.failures) };
+        self.phase = Phase::Failed { retry_at: now + retry_pause(self.failures), awaited: false };
     }
 
     fn suspend(&mut self, now: Moment, running_since: Moment) {

@@ -101,17 +101,60 @@ fn simultaneous_first_calls_start_one_environment() {
     assert_eq!(session.view(at(2)).awake_because.len(), 10);
 }
 
-#[test]
-fn a_failed_start_refuses_at_once_and_the_next_call_after_the_pause_tries_again() {
+/// A session whose start has failed as often in a row.
+fn failed(times: u64) -> Session {
     let mut session = enabled();
-    session.handle_call(at(1), CallKind::Work, "x");
-    let start = operation(&mut session);
-    session.handle_started(at(2), start, Err(problem()));
+    for n in 0..times {
+        session.handle_retry(at(n));
+        let (id, _) = session.handle_call(at(n), CallKind::Work, "x");
+        session.handle_timeout(at(n));
+        let start = operation(&mut session);
+        session.handle_started(at(n), start, Err(problem()));
+        session.handle_call_end(at(n), id);
+    }
+    session
+}
+
+#[test]
+fn a_failed_start_refuses_the_calls_that_waited_for_it() {
+    let session = failed(1);
     assert_eq!((session.gate(), session.state()), (Gate::Refuse(problem()), State::Failed));
-    assert_eq!(session.handle_call(at(2), CallKind::Work, "x").1, Decision::Refuse(problem()));
-    assert_eq!(session.handle_call(at(3), CallKind::Work, "x").1, Decision::Wait);
+    assert_eq!((session.view(at(0)).error, session.poll_timeout()), (Some(problem()), None));
+}
+
+#[test]
+fn the_next_call_after_a_failure_waits_out_a_short_pause_and_tries_again() {
+    let mut session = failed(1);
+    assert_eq!(session.handle_call(at(0), CallKind::Work, "x").1, Decision::Wait);
+    assert_eq!((session.gate(), session.poll_timeout()), (Gate::Wait, Some((at(1), "pause after a failure"))));
+    session.handle_timeout(at(1));
     assert_eq!(session.state(), State::Starting);
-    assert_eq!(session.view(at(3)).error, Some(problem()));
+}
+
+#[test]
+fn a_call_that_waited_for_the_next_attempt_and_went_away_causes_none() {
+    let mut session = failed(1);
+    let (id, _) = session.handle_call(at(0), CallKind::Work, "x");
+    session.handle_call_end(at(0), id);
+    session.handle_timeout(at(1));
+    assert_eq!((session.state(), session.poll_timeout()), (State::Failed, None));
+}
+
+#[test]
+fn after_many_failures_calls_are_refused_at_once_until_the_pause_is_over() {
+    let mut session = enabled();
+    let mut now = at(0);
+    for _ in 0..5 {
+        session.handle_call(now, CallKind::Work, "x");
+        session.handle_timeout(now);
+        let start = operation(&mut session);
+        session.handle_started(now, start, Err(problem()));
+        now = now + Duration::from_secs(60);
+    }
+    let failed_at = now - Duration::from_secs(60);
+    assert_eq!(session.handle_call(failed_at, CallKind::Work, "x").1, Decision::Refuse(problem()));
+    assert_eq!(session.handle_call(now, CallKind::Work, "x").1, Decision::Wait);
+    assert_eq!(session.state(), State::Starting);
 }
 
 #[test]
