@@ -84,7 +84,9 @@ def api(record, plain):
 
 @pytest.fixture
 def kit(api, record):
-    return Kit(api, record, SOCKET)
+    kit = Kit(api, record, SOCKET)
+    yield kit
+    kit.close()
 
 
 @pytest.fixture

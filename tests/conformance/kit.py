@@ -68,20 +68,20 @@ def unpack(data):
 
 def frames(data):
     """The frames of a multiplexed stream: (stream, bytes)."""
-    found = []
-    while data:
-        stream, length = struct.unpack(">BxxxL", data[:8])
-        found.append((stream, data[8 : 8 + length]))
-        data = data[8 + length :]
+    found, at = [], 0
+    while at < len(data):
+        stream, length = struct.unpack_from(">BxxxL", data, at)
+        found.append((stream, data[at + 8 : at + 8 + length]))
+        at += 8 + length
     return found
 
 
 def joined(data):
     """Standard output and standard error of a multiplexed stream, however it was cut."""
-    parts = {1: b"", 2: b""}
+    parts = {1: [], 2: []}
     for stream, part in frames(data):
-        parts[stream] = parts.get(stream, b"") + part
-    return parts
+        parts.setdefault(stream, []).append(part)
+    return {stream: b"".join(pieces) for stream, pieces in parts.items()}
 
 
 def raw(sock):
@@ -121,6 +121,7 @@ def wait_for(what, limit=20):
 class Kit:
     def __init__(self, api, record, socket_path):
         self.api, self.record, self.socket_path = api, record, socket_path
+        self.sockets = []
 
     def create(self, command="true", image=BASE, **options):
         host = {key: options.pop(key) for key in list(options) if key in HOST_OPTIONS}
@@ -170,7 +171,12 @@ class Kit:
         sock = socket.socket(socket.AF_UNIX)
         sock.settimeout(30)
         sock.connect(self.socket_path)
+        self.sockets.append(sock)
         return sock
+
+    def close(self):
+        for sock in self.sockets:
+            sock.close()
 
 
 HOST_OPTIONS = {
@@ -188,6 +194,6 @@ def machine_free_environment(**more):
 
 
 def command(arguments, environment, **options):
-    return subprocess.run(
-        arguments, env=environment, stdin=options.pop("stdin", subprocess.DEVNULL), capture_output=True, timeout=90, **options
-    )
+    if "input" not in options:
+        options["stdin"] = subprocess.DEVNULL
+    return subprocess.run(arguments, env=environment, capture_output=True, timeout=90, **options)

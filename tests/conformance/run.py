@@ -105,7 +105,9 @@ class Home:
         )
         try:
             wait_for(lambda: answers(self.place / "overside" / "control.sock"), "the daemon")
-            subprocess.run([overside, "start"], env=self.variables, check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(
+                [overside, "start"], env=self.variables, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
             # Lists of networks need an engine: this makes one.
             ask(self.socket, "/networks")
             self.agent = wait_for(lambda: descendant("overside-agent", home=str(self.place)), "the agent")
@@ -188,7 +190,7 @@ def suites(clients, python, options):
         command += ["-k", options.filter] if options.filter else []
         yield "python", command + [str(HERE / name) for name in places]
     if "dockerode" in clients and shutil.which("node"):
-        yield "node", ["node", "--test", "--test-reporter=spec", str(HERE / "dockerode" / "conformance.test.js")]
+        yield "node", ["node", "--test", "--test-force-exit", "--test-reporter=spec", str(HERE / "dockerode" / "conformance.test.js")]
 
 
 def run_side(place, side, path, processes, commands, options):
@@ -210,7 +212,10 @@ def run_side(place, side, path, processes, commands, options):
     variables.pop("DOCKER_HOST", None)
     (place / "home").mkdir(exist_ok=True)
     output = open(place / f"{side}.log", "wb")
-    process = subprocess.Popen(["sh", "-c", script], env=variables, cwd=HERE, stdout=output, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(
+        ["sh", "-c", script], env=variables, cwd=HERE, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    output.close()
     process.started = time.monotonic()
     return process
 
@@ -333,6 +338,8 @@ def main():
     if options.prepare:
         return 0
     programs = pathlib.Path(os.environ["OVERSIDE_BIN_DIR"])
+    # A run that is ended from outside tidies up as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     place = pathlib.Path(tempfile.mkdtemp(prefix="c"))
     homes, sides = [], {}
     try:
@@ -352,7 +359,8 @@ def main():
     finally:
         for process in sides.values():
             if process.poll() is None:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
         for home in homes:
             home.end()
         if not options.keep:

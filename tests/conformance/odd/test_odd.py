@@ -437,7 +437,7 @@ def test_an_idle_connection_stays_open(kit, record):
 # Much of it, and slowly
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(120)
 def test_a_slow_reader_of_a_million_lines_holds_nobody_up(kit, api, record):
     container = kit.shell("seq 1000000")
     sock = kit.connect()
