@@ -72,6 +72,7 @@ fn providers(home: &Home) -> Vec<Arc<dyn Provider>> {
 }
 
 /// The agent's program: `OVERSIDE_AGENT`, or the file beside this one.
+#[cfg(target_os = "linux")]
 fn agent() -> PathBuf {
     if let Some(agent) = env::var_os("OVERSIDE_AGENT").filter(|agent| !agent.is_empty()) {
         return agent.into();

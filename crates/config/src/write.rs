@@ -12,6 +12,7 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
         if let Some(parent) = path.parent() {
             crate::home::private_directory(parent)?;
         }
+        #[cfg_attr(not(unix), expect(unused_mut, reason = "only Unix has modes to set"))]
         let mut options = atomic_write_file::OpenOptions::new();
         #[cfg(unix)]
         {
