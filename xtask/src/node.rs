@@ -42,7 +42,12 @@ impl Npm {
 
     /// `npm` in a directory of the workspace.
     pub(crate) fn command(&self, directory: &Path) -> Command {
-        let mut command = Command::new("npm");
+        self.program("npm", directory)
+    }
+
+    /// A program in a directory of the workspace that finds this npm and its node.
+    pub(crate) fn program(&self, program: &str, directory: &Path) -> Command {
+        let mut command = Command::new(program);
         command.current_dir(directory).env("PATH", &self.path).env("npm_config_update_notifier", "false");
         command
     }

@@ -47,6 +47,9 @@ pub(crate) const ENGINE_TESTS: &[Package] =
 pub(crate) const DESKTOP_TESTS: &[Package] =
     &[Always("dbus"), Always("dbus-user-session"), Always("webkit2gtk-driver"), Always("xauth"), Always("xvfb")];
 
+/// What foreign clients are installed with.
+pub(crate) const CONFORMANCE: &[Package] = &[Always("python3"), Always("python3-venv")];
+
 /// Services that some of these packages would start, now or at the next boot.
 const SERVICES: &[(&str, &[&str])] =
     &[("docker.io", &["docker.service", "docker.socket"]), ("openssh-server", &["ssh.service", "ssh.socket"])];

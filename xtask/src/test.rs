@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every check and test, cheap ones first, and one closing line.
 
+mod conformance;
 mod guard;
 mod tally;
 
@@ -29,12 +30,13 @@ enum Part {
     /// Types and tests of the window
     Ui,
     /// The agent and the local runner with real engines
-    #[value(alias = "conformance")]
     Agent,
     /// Real docker clients through the whole chain
     E2e,
     /// The desktop app in a real web view
     Desktop,
+    /// Foreign clients, directly and through Overside, compared; only when it is named, since it takes minutes
+    Conformance,
 }
 
 #[derive(Args)]
@@ -58,7 +60,7 @@ const DESKTOP: &str = "overside-desktop";
 /// Runs the parts; fails if anything failed, after all of them.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::find()?;
-    let wants = |part| options.parts.is_empty() || options.parts.contains(&part);
+    let wants = |part| options.parts.contains(&part) || options.parts.is_empty() && part != Part::Conformance;
     let parts: Vec<Part> = Part::value_variants().iter().copied().filter(|part| wants(*part)).collect();
     let mut session = Session::new(&workspace, options, &parts)?;
     session.prepare(&parts)?;
@@ -70,6 +72,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             Part::Agent => session.agent(),
             Part::E2e => session.e2e(),
             Part::Desktop => session.desktop(),
+            Part::Conformance => session.conformance(),
         }
     }
     session.close()
@@ -93,6 +96,7 @@ impl<'a> Session<'a> {
             Part::Unit | Part::Ui | Part::Desktop => 3,
             Part::Agent => 1,
             Part::E2e => 2,
+            Part::Conformance => 3,
         };
         // Packages, test runner, and the look for leftovers at the end.
         let total = 3 + parts.iter().map(count).sum::<usize>();
@@ -109,7 +113,8 @@ impl<'a> Session<'a> {
 
     /// Installs what the parts need. A failure here ends the run: nothing after it would tell anything.
     fn prepare(&mut self, parts: &[Part]) -> Result<()> {
-        let engines = parts.iter().any(|part| matches!(part, Part::Agent | Part::E2e | Part::Desktop));
+        let engines =
+            parts.iter().any(|part| matches!(part, Part::Agent | Part::E2e | Part::Desktop | Part::Conformance));
         let desktop = parts.iter().any(|part| matches!(part, Part::Lint | Part::Desktop));
         let mut sets = vec![packages::BUILD];
         if engines {
@@ -121,7 +126,10 @@ impl<'a> Session<'a> {
         if parts.contains(&Part::Desktop) {
             sets.push(packages::DESKTOP_TESTS);
         }
-        if desktop || parts.contains(&Part::Ui) {
+        if parts.contains(&Part::Conformance) {
+            sets.push(packages::CONFORMANCE);
+        }
+        if desktop || parts.iter().any(|part| matches!(part, Part::Ui | Part::Conformance)) {
             sets.push(node::packages());
         }
         packages::ensure(&mut self.steps, &sets)?;

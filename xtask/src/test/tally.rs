@@ -67,6 +67,13 @@ pub(super) fn vitest(output: &str) -> Tally {
     tally
 }
 
+/// `12 passed, 0 failed, 1 skipped` as the last line
+pub(super) fn closing_line(output: &str) -> Tally {
+    let mut tally = Tally::default();
+    output.lines().last().unwrap_or_default().split(',').for_each(|part| tally.add(part));
+    tally
+}
+
 fn without_brackets(text: &str) -> String {
     let mut depth = 0_u32;
     text.chars()
@@ -103,6 +110,14 @@ mod tests {
     fn a_summary_of_vitest_is_understood() {
         let output = " Test Files  2 passed (2)\n      Tests  1 failed | 12 passed | 1 skipped (14)\n";
         assert_eq!(vitest(output), Tally { passed: 12, failed: 1, skipped: 1 });
+    }
+
+    #[test]
+    fn a_closing_line_like_ours_is_understood() {
+        assert_eq!(
+            closing_line("3 passed of old\n12 passed, 2 failed, 1 skipped\n"),
+            Tally { passed: 12, failed: 2, skipped: 1 }
+        );
     }
 
     #[test]
