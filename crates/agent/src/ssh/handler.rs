@@ -22,6 +22,12 @@ const OLD_ENGINE_SOCKET: &str = "/var/run/docker.sock";
 /// Session channels that a client may open before it says what for.
 const UNDECIDED: usize = 16;
 
+/// Refuses a channel. Answers go through a queue that is emptied by the task that calls the handler: waiting for a place in it
+/// there would wait for ever once the queue is full, as it is when some hundred channels are busy at once.
+fn decline(reply: ChannelOpenHandle, reason: ChannelOpenFailure) {
+    tokio::spawn(reply.reject(reason));
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Handler {
@@ -77,16 +83,18 @@ impl russh::server::Handler for Handler {
             None => (false, socket_path),
         };
         if socket_path != ENGINE_SOCKET && socket_path != OLD_ENGINE_SOCKET {
-            reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+            decline(reply, ChannelOpenFailure::AdministrativelyProhibited);
             return Ok(());
         }
-        reply.accept().await;
         let environment = Arc::clone(&self.environment);
-        if paced {
-            tokio::spawn(paced::to_engine(channel, environment));
-        } else {
-            tokio::spawn(forward::to_engine(channel, environment));
-        }
+        tokio::spawn(async move {
+            reply.accept().await;
+            if paced {
+                paced::to_engine(channel, environment).await;
+            } else {
+                forward::to_engine(channel, environment).await;
+            }
+        });
         Ok(())
     }
 
@@ -102,7 +110,7 @@ impl russh::server::Handler for Handler {
     ) -> Result<(), Error> {
         let addresses: Vec<SocketAddr> = destinations(host, port);
         if addresses.is_empty() {
-            reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+            decline(reply, ChannelOpenFailure::AdministrativelyProhibited);
             return Ok(());
         }
         // In a task of its own: other channels go on while the connection is made.
@@ -117,11 +125,11 @@ impl russh::server::Handler for Handler {
         _session: &mut Session,
     ) -> Result<(), Error> {
         if self.undecided.len() >= UNDECIDED {
-            reply.reject(ChannelOpenFailure::ResourceShortage).await;
+            decline(reply, ChannelOpenFailure::ResourceShortage);
             return Ok(());
         }
         self.undecided.insert(channel.id(), channel);
-        reply.accept().await;
+        tokio::spawn(reply.accept());
         Ok(())
     }
 
