@@ -1,7 +1,7 @@
 //! Tests leave nothing behind and write nowhere but into homes of their own; this proves it.
 //!
 //! They get a home directory that must stay untouched, a directory for temporary files that must be empty at the end, and
-//! a look at the machine before and after: control groups, processes, mounts and network links of Overside's.
+//! a look at the machine before and after: processes, control groups, mounts and network links.
 
 use std::{
     collections::BTreeSet,
@@ -44,7 +44,8 @@ impl Guard {
         for directory in ["home", "t"] {
             fs_err::create_dir(place.path().join(directory))?;
         }
-        Ok(Self { place, before: traces() })
+        let before = traces(place.path());
+        Ok(Self { place, before })
     }
 
     fn home(&self) -> PathBuf {
@@ -74,7 +75,7 @@ impl Guard {
         let deadline = Instant::now() + PATIENCE;
         let mut left: Vec<String>;
         loop {
-            left = traces().difference(&self.before).cloned().collect();
+            left = traces(self.place.path()).difference(&self.before).cloned().collect();
             if left.is_empty() || Instant::now() > deadline {
                 break;
             }
@@ -109,33 +110,57 @@ fn strangers(home: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Everything of Overside's on this machine, in words. What cannot be read is another user's and not ours.
-fn traces() -> BTreeSet<String> {
+/// What these tests may have left on this machine, in words. What cannot be read is another user's and not ours, and what
+/// belongs to an Overside that runs besides is left out: ours mentions the directory that the tests were given.
+fn traces(place: &Path) -> BTreeSet<String> {
+    let place = place.to_string_lossy();
     let mut traces = BTreeSet::new();
-    for controller in entries(Path::new("/sys/fs/cgroup")) {
-        // The hierarchies of version 1, or the top groups of version 2; environments lie below a group of ours.
-        let group = if named_ours(&controller) { controller } else { controller.join("overside") };
-        traces.extend(
-            entries(&group).into_iter().filter(|path| path.is_dir()).map(|path| format!("cgroup {}", path.display())),
-        );
-    }
+    let mut others = false;
     for process in entries(Path::new("/proc")) {
         let Ok(name) = fs_err::read_to_string(process.join("comm")) else { continue };
         // The kernel cuts names to 15 characters; a zombie has no command line and waits only for its parent.
-        let ours = ["overside", "overside-agent", "overside-deskto", "dockerd", "slirp4netns"].contains(&name.trim());
         let alive = fs_err::read(process.join("cmdline")).is_ok_and(|line| !line.is_empty());
-        if ours && alive {
+        let known = ["overside", "overside-agent", "overside-deskto", "dockerd", "slirp4netns"].contains(&name.trim());
+        if alive && mentions(&process, &place) {
             traces.insert(format!("process {} {}", process.file_name().unwrap_or_default().display(), name.trim()));
+        } else if alive && known {
+            others = true;
         }
     }
+    for controller in entries(Path::new("/sys/fs/cgroup")) {
+        // The hierarchies of version 1, or the top groups of version 2; environments lie below a group of ours.
+        let group = if named_ours(&controller) { controller } else { controller.join("overside") };
+        let groups = entries(&group).into_iter().filter(|path| path.is_dir());
+        let ours = groups.filter(|group| !others || members(group).iter().any(|process| mentions(process, &place)));
+        traces.extend(ours.map(|path| format!("cgroup {}", path.display())));
+    }
     if let Ok(mounts) = fs_err::read_to_string("/proc/self/mounts") {
-        let points =
-            mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|point| point.contains("overside"));
+        let points = mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|point| point.contains(&*place));
         traces.extend(points.map(|point| format!("mount {point}")));
     }
-    let links = entries(Path::new("/sys/class/net"));
-    traces.extend(links.iter().map(|link| format!("network link {}", link.file_name().unwrap_or_default().display())));
+    if !others {
+        let links = entries(Path::new("/sys/class/net"));
+        traces.extend(
+            links.iter().map(|link| format!("network link {}", link.file_name().unwrap_or_default().display())),
+        );
+    }
     traces
+}
+
+/// Whether a process was started with the tests' directory in its arguments or variables, or has mounted something of it.
+fn mentions(process: &Path, place: &str) -> bool {
+    ["cmdline", "environ", "mountinfo"].iter().any(|file| {
+        let bytes = fs_err::read(process.join(file)).unwrap_or_default();
+        bytes.windows(place.len()).any(|window| window == place.as_bytes())
+    })
+}
+
+/// The processes of a control group and of those in it, as directories of /proc.
+fn members(group: &Path) -> Vec<PathBuf> {
+    let own = fs_err::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    let mut found: Vec<PathBuf> = own.lines().map(|pid| Path::new("/proc").join(pid)).collect();
+    found.extend(entries(group).into_iter().filter(|path| path.is_dir()).flat_map(|inner| members(&inner)));
+    found
 }
 
 fn named_ours(path: &Path) -> bool {
