@@ -99,7 +99,8 @@ fn link(_target: &Path, _path: &Path) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "a named pipe cannot lead to another one"))
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use std::os::unix::{fs::FileTypeExt, net::UnixListener};
 

@@ -76,7 +76,8 @@ impl AsyncWrite for Watched {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use std::time::Duration;
 
