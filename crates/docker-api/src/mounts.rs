@@ -16,9 +16,9 @@ const KNOWN_SOCKETS: [&str; 3] = ["/var/run/docker.sock", "/run/docker.sock", "/
 /// Why a request is not forwarded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The body is not the JSON object that the route takes.
-    #[error("the request's body is not a JSON object")]
-    NotAnObject,
+    /// The body is not JSON, so that nobody can say what it would mount.
+    #[error("the request's body is not valid JSON")]
+    NotJson,
     /// It binds a path of the laptop.
     #[error("cannot mount {path}: this version of Overside does not bring files of this machine into the environment")]
     HostPath {
@@ -31,7 +31,7 @@ impl Refusal {
     /// What the user can do instead.
     pub const fn hint(&self) -> &'static str {
         match self {
-            Self::NotAnObject => "",
+            Self::NotJson => "",
             Self::HostPath { .. } => "Use a named volume, `docker cp` or a build with COPY.",
         }
     }
@@ -54,7 +54,7 @@ pub enum BodyKind {
 /// # Errors
 /// [`Refusal`], and the request must then not be forwarded.
 pub fn rewrite_body(kind: BodyKind, body: &[u8], own_socket: &str) -> Result<Option<Vec<u8>>, Refusal> {
-    let mut json: Value = serde_json::from_slice(body).ok().filter(Value::is_object).ok_or(Refusal::NotAnObject)?;
+    let mut json: Value = serde_json::from_slice(body).map_err(|_| Refusal::NotJson)?;
     let mut rewriter = Rewriter { own_socket, changed: false };
     match kind {
         BodyKind::Container => {
@@ -232,9 +232,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_object_is_refused_rather_than_passed_on() {
-        for body in ["", "[]", "{", "null", "\"x\""] {
-            assert_eq!(rewrite_body(BodyKind::Container, body.as_bytes(), OWN), Err(Refusal::NotAnObject));
+    fn what_is_not_json_is_refused_rather_than_passed_on() {
+        let trailing = r#"{"HostConfig":{}} {"HostConfig":{"Binds":["/src:/app"]}}"#;
+        for body in ["", "{", trailing, "{\"a\":\"\u{7f}\", }"] {
+            assert_eq!(rewrite_body(BodyKind::Container, body.as_bytes(), OWN), Err(Refusal::NotJson), "{body}");
+        }
+        assert_eq!(rewrite_body(BodyKind::Container, b"{\"a\":\"\xff\"}", OWN), Err(Refusal::NotJson));
+    }
+
+    #[test]
+    fn json_without_anything_in_it_is_the_engines_to_refuse() {
+        for body in ["[]", "null", "\"x\"", "1"] {
+            assert_eq!(rewrite_body(BodyKind::Container, body.as_bytes(), OWN), Ok(None), "{body}");
         }
     }
 

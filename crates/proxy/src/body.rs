@@ -39,6 +39,18 @@ impl HttpBody for Counted {
     }
 }
 
+/// A whole body that is sent without saying its length beforehand, as the engine sends longer ones.
+pub(crate) struct Unsized(pub(crate) Option<Bytes>);
+
+impl HttpBody for Unsized {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
 pub(crate) fn whole(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never: Infallible| match never {}).boxed()
 }

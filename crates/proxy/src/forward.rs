@@ -92,7 +92,7 @@ async fn rewritten(body: Incoming, kind: BodyKind, own_socket: &str) -> Result<B
         Ok(Some(changed)) => Ok(changed.into()),
         Ok(None) => Ok(body),
         // Without a body there is nothing in it; the engine says best what is missing.
-        Err(Refusal::NotAnObject) if body.is_empty() => Ok(body),
+        Err(Refusal::NotJson) if body.is_empty() => Ok(body),
         Err(refusal) => Err(refused(refusal.to_string(), refusal.hint())),
     }
 }

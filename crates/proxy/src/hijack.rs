@@ -66,8 +66,15 @@ fn render((status, reason): (u16, &[u8]), headers: &HeaderMap, upgrade: bool) ->
     head.freeze()
 }
 
-/// Writes a header with its name as Go writes it: some clients compare `Content-Type` by case.
+/// Writes a header with its name as the engine writes it: some clients compare `Content-Type` by case.
 fn put_header(head: &mut BytesMut, name: &str, value: &HeaderValue) {
+    if *name == header::SEC_WEBSOCKET_ACCEPT {
+        // The one name that the engine's library does not write like the others.
+        head.put_slice(b"Sec-WebSocket-Accept: ");
+        head.put_slice(value.as_bytes());
+        head.put_slice(b"\r\n");
+        return;
+    }
     let mut upper = true;
     for byte in name.bytes() {
         head.put_u8(if upper { byte.to_ascii_uppercase() } else { byte });
@@ -103,6 +110,14 @@ mod tests {
             text,
             "HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn a_websockets_head_has_the_spelling_of_its_standard() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, HeaderValue::from_static("x="));
+        let head = render((101, b"Switching Protocols"), &headers, true);
+        assert!(head.ends_with(b"\r\nSec-WebSocket-Accept: x=\r\n\r\n"));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    body::{Body, Counted, failure, local, whole},
+    body::{Body, Counted, Unsized, failure, local, whole},
     forward,
     gate::{Admission, Call, Gate},
     hijack::{TCP, TakeOver},
@@ -179,9 +179,9 @@ async fn info(mut head: http::response::Parts, body: Incoming) -> Response<Body>
             ));
         }
     };
-    head.headers.remove(header::CONTENT_LENGTH);
+    let sized = head.headers.remove(header::CONTENT_LENGTH).is_some();
     let body = without_desktop_labels(&body).map_or(body, Into::into);
-    Response::from_parts(head, whole(body))
+    Response::from_parts(head, if sized { whole(body) } else { Unsized(Some(body)).boxed() })
 }
 
 /// The protocol that the request asks to change to.

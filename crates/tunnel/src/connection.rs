@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Credentials,
+    carrier::Carrier,
     credentials::parse_host_key,
     operations::{Operations, PeerNews},
 };
@@ -133,7 +134,7 @@ impl Connection {
     async fn log_in(stream: BoxedStream, credentials: &Credentials, pinned: PublicKey) -> Result<Self, TunnelError> {
         let ended = CancellationToken::new();
         let handler = Handler { pinned, _ended: ended.clone().drop_guard() };
-        let mut handle = client::connect_stream(Arc::new(config()), stream, handler).await?;
+        let mut handle = client::connect_stream(Arc::new(config()), Carrier::new(stream), handler).await?;
         let key = PrivateKeyWithHashAlg::new(credentials.key(), None);
         if !handle.authenticate_publickey(USER, key).await?.success() {
             return Err(TunnelError::LoginRefused);

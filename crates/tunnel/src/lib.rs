@@ -3,6 +3,7 @@
 //! [`Connection`] is one SSH connection. [`Link`] keeps one alive: it connects again with backoff when it breaks, and tells
 //! when that has become pointless.
 
+mod carrier;
 mod connection;
 mod credentials;
 mod link;
