@@ -20,8 +20,8 @@ from normal import normal
 SOCKET = os.environ.get("CONFORMANCE_SOCKET", "")
 RECORD = os.environ.get("CONFORMANCE_RECORD")
 
-# Headers that differ from one answer to the next by nature.
-VOLATILE_HEADERS = {"date", "content-length", "x-docker-container-path-stat"}
+# Headers that differ from one answer to the next by nature. How an answer is framed belongs to the connection.
+VOLATILE_HEADERS = {"date", "content-length", "transfer-encoding", "x-docker-container-path-stat"}
 
 results = {}
 
@@ -42,9 +42,6 @@ class Record:
         headers = {
             name.lower(): value for name, value in response.headers.items() if name.lower() not in VOLATILE_HEADERS
         }
-        # An answer that ends with its connection may become one in chunks: how it is framed belongs to the connection.
-        if "content-length" not in response.headers:
-            headers["transfer-encoding"] = "until its end"
         request = response.request
         call = {
             "call": f"{request.method} {urllib.parse.unquote(request.path_url)}",

