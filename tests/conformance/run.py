@@ -193,7 +193,7 @@ def suites(clients, python, options):
         yield "node", ["node", "--test", "--test-force-exit", "--test-reporter=spec", str(HERE / "dockerode" / "conformance.test.js")]
 
 
-def run_side(place, side, path, processes, commands, options):
+def run_side(place, side, path, commands):
     """Starts all clients of one side, one after the other, in the background."""
     script = " ; ".join(" ".join(quoted(part) for part in command) for _, command in commands)
     variables = dict(os.environ)
@@ -202,7 +202,6 @@ def run_side(place, side, path, processes, commands, options):
         "CONFORMANCE_SIDE": side,
         "CONFORMANCE_RECORD": str(place / f"{side}-python.json"),
         "CONFORMANCE_NODE_RECORD": str(place / f"{side}-node.jsonl"),
-        "CONFORMANCE_PROCESSES": json.dumps(processes),
         "NODE_PATH": str(cache() / "conformance-node" / "node_modules"),
         "TMPDIR": str(place),
         "HOME": str(place / "home"),
@@ -218,6 +217,23 @@ def run_side(place, side, path, processes, commands, options):
     output.close()
     process.started = time.monotonic()
     return process
+
+
+def descriptors(home):
+    """Open file descriptors of the daemon and the agent."""
+    return {name: len(os.listdir(f"/proc/{pid}/fd")) for name, pid in (("daemon", home.daemon.pid), ("agent", home.agent))}
+
+
+def leak_row(before, home):
+    """All clients are gone: nothing of them may be left. Channels are opened ahead and may come and go: two are allowed for."""
+    back = lambda: all(count <= before[name] + 2 for name, count in descriptors(home).items())
+    deadline = time.monotonic() + 20
+    while not back() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    fault = "" if back() else f"open descriptors before the clients came {before}, after they went {descriptors(home)}"
+    passed = ABSENT | {"outcome": "passed", "why": ""}
+    ended = passed | {"outcome": "failed", "why": fault} if fault else passed
+    return ("odd/odd", "descriptors are back where they were when all clients are gone"), passed, ended, fault
 
 
 def quoted(text):
@@ -348,14 +364,16 @@ def main():
         ours, far = homes[1], homes[0]
         engine = ask(ours.socket, "/version")
         commands = list(suites(clients, python, options))
-        sides["direct"] = run_side(place, "direct", far.engine_socket, {"engine": far.engine}, commands, options)
-        processes = {"daemon": ours.daemon.pid, "agent": ours.agent}
-        sides["overside"] = run_side(place, "overside", ours.socket, processes, commands, options)
+        before = descriptors(ours)
+        sides["direct"] = run_side(place, "direct", far.engine_socket, commands)
+        sides["overside"] = run_side(place, "overside", ours.socket, commands)
         durations = {}
         for side, process in sides.items():
             process.wait(1500)
             durations[side] = time.monotonic() - process.started
         rows = compare(results(place, "direct"), results(place, "overside"))
+        if rows:
+            rows.append(leak_row(before, ours))
     finally:
         for process in sides.values():
             if process.poll() is None:

@@ -12,20 +12,6 @@ import pytest
 from kit import BASE, archive, joined, read_all, read_until, wait_for
 
 HIJACK = "Connection: Upgrade\r\nUpgrade: tcp\r\n"
-PROCESSES = json.loads(os.environ.get("CONFORMANCE_PROCESSES", "{}"))
-
-
-def descriptors():
-    return {name: len(os.listdir(f"/proc/{pid}/fd")) for name, pid in PROCESSES.items()}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def before(plain):
-    plain.ping()
-    # What was opened by the tests before may still be closing.
-    known = descriptors()
-    time.sleep(1)
-    return {name: min(count, known[name]) for name, count in descriptors().items()}
 
 
 def lines(data):
@@ -560,17 +546,3 @@ def test_execs_whose_clients_vanish(kit, api, record):
     # The end of their input ends them.
     wait_for(lambda: not [each for each in api.inspect_container(container)["ExecIDs"] or [] if api.exec_inspect(each)["Running"]])
     record("all ended")
-
-
-def test_zz_the_descriptors_are_back_where_they_were(before, record, plain):
-    """Runs last of this file. Connections that are kept ready may come and go: two are allowed for."""
-    plain.ping()
-    if os.environ["CONFORMANCE_SIDE"] == "direct":
-        # What the engine itself holds for a while is not what is looked at.
-        return record("back")
-    try:
-        wait_for(lambda: all(count <= before[name] + 2 for name, count in descriptors().items()), limit=20)
-    except TimeoutError:
-        now = descriptors()
-        raise AssertionError(f"open descriptors, before and now: {before}, {now}") from None
-    record("back")
