@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use overside_model::State;
+use overside_model::{State, Status};
 use overside_testkit::{
     Daemon, DirectEngine, DockerCli, IMAGE, LIMIT, Running, TempHome, busybox_archive, clients, run, run_fed,
 };
@@ -89,7 +89,9 @@ fn back_to_idle(daemon: &Daemon<'_>) -> Result<()> {
 
 fn suspend(daemon: &Daemon<'_>) -> Result<()> {
     daemon.overside(&["idle"])?.success()?;
-    daemon.wait_for_state(State::Suspended, LIMIT).map(drop)
+    // The countdown begins when the last process is frozen.
+    let frozen = |status: &Status| status.state == State::Suspended && status.grace_remaining_seconds.is_some();
+    daemon.wait_for("frozen", LIMIT, frozen).map(drop)
 }
 
 fn measure_direct(home: &TempHome, cli: &DockerCli, archive: &[u8], series: &mut Series) -> Result<()> {

@@ -138,8 +138,10 @@ fn a_suspended_environment_is_resumed_by_any_command() -> Result<()> {
     container(&home, "box")?;
     let before = environment(&daemon.status()?)?;
     daemon.overside(&["idle"])?.success()?;
-    let status = daemon.wait_for_state(State::Suspended, LIMIT)?;
-    assert!(status.grace_remaining_seconds.is_some_and(|left| left > 0), "{status:?}");
+    // The countdown begins when the last process is frozen.
+    daemon.wait_for("suspended with its countdown", LIMIT, |status| {
+        status.state == State::Suspended && status.grace_remaining_seconds.is_some_and(|left| left > 0)
+    })?;
     assert_eq!(docker(&home, &["exec", "box", "echo", "awake"])?.success()?.out(), "awake\n");
     let status = daemon.wait_for_state(State::Running, LIMIT)?;
     assert_eq!(environment(&status)?, before);
