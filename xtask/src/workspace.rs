@@ -17,7 +17,9 @@ pub(crate) struct Workspace {
 impl Workspace {
     /// Asks cargo, without looking at dependencies of dependencies.
     pub(crate) fn find() -> Result<Self> {
-        let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
+        // What `cargo run` says at run time: two checkouts that share a target directory share this program.
+        let directory = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        let manifest = PathBuf::from(directory).join("../Cargo.toml");
         let metadata = MetadataCommand::new()
             .manifest_path(manifest)
             .no_deps()
