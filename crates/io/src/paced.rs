@@ -84,6 +84,8 @@ struct Shared {
     state: Mutex<State>,
     /// Wakes the sending half when the user has written, read enough, ended or gone, or when the peer has ended.
     work: Notify,
+    /// Wakes who waits for the stream to break.
+    broken: Notify,
 }
 
 #[derive(Debug)]
@@ -144,9 +146,26 @@ impl Paced {
                 dropped: false,
             }),
             work: Notify::new(),
+            broken: Notify::new(),
         });
         tokio::spawn(drive(shared.clone(), receive, transmit, role));
         Self { shared }
+    }
+
+    /// Waits until the stream is broken: the peer is gone or breaks the rules. A stream that ends in order never is. For who
+    /// neither reads nor writes at the moment, and would not notice.
+    pub fn broken(&self) -> impl Future<Output = ()> + Send + 'static {
+        let shared = self.shared.clone();
+        async move {
+            loop {
+                let mut notified = std::pin::pin!(shared.broken.notified());
+                notified.as_mut().enable();
+                if shared.lock().failed.is_some() {
+                    return;
+                }
+                notified.await;
+            }
+        }
     }
 }
 
@@ -364,6 +383,7 @@ async fn drive(shared: Arc<Shared>, mut receive: impl Receive, mut transmit: imp
         Ok(finished) => finished,
         Err(error) => {
             shared.lock().fail(error.kind());
+            shared.broken.notify_waiters();
             false
         }
     };
@@ -503,6 +523,17 @@ mod tests {
         let mut received = Vec::new();
         b.read_to_end(&mut received).await.unwrap();
         assert_eq!(received.len(), 5000);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_goes_away_after_its_end_is_noticed_by_who_only_waits() {
+        let (mut a, mut b) = pair(1 << 16);
+        a.shutdown().await.unwrap();
+        b.read_to_end(&mut Vec::new()).await.unwrap();
+        let mut broken = std::pin::pin!(b.broken());
+        assert!(tokio::time::timeout(Duration::from_millis(50), broken.as_mut()).await.is_err(), "too early");
+        drop(a);
+        tokio::time::timeout(Duration::from_secs(10), broken).await.unwrap();
     }
 
     async fn against_raw(frames: &[u8]) -> io::Error {

@@ -40,12 +40,18 @@ impl Panel for Views {
     }
 }
 
+/// When a tray host that was not there is looked for once more. ksni asks for the host first and listens for its coming
+/// afterwards: one that comes in between, as at a login, would otherwise never show the icon.
+const SECOND_LOOKS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
+
 /// Draws the views, for as long as there are any. A tray host that is not there yet, or that restarts, gets the icon when it
-/// comes (ksni watches for it); a bus that is not there yet is looked for here.
+/// comes (ksni listens for it); a bus that is not there yet is looked for here.
 async fn draw(mut views: watch::Receiver<Option<View>>, click: mpsc::UnboundedSender<Action>) {
     let mut looks =
         ExponentialBuilder::default().with_min_delay(FIRST_LOOK).with_max_delay(LAST_LOOK).without_max_times().build();
+    let mut second_looks = SECOND_LOOKS.into_iter();
     let mut handle: Option<Handle<Drawn>> = None;
+    let mut look_again = None;
     loop {
         let view = views.borrow_and_update().clone();
         if let Some(view) = view {
@@ -66,10 +72,28 @@ async fn draw(mut views: watch::Receiver<Option<View>>, click: mpsc::UnboundedSe
                         continue;
                     }
                 };
+                look_again = second_looks.next().map(|wait| tokio::time::Instant::now() + wait);
             }
         }
-        if views.changed().await.is_err() {
-            return;
+        let second_look = async {
+            match look_again {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = views.changed() => if changed.is_err() {
+                return;
+            },
+            () = second_look => {
+                look_again = None;
+                if let Some(drawn) = &handle
+                    && drawn.update(|drawn| drawn.host_was_missing.get()).await == Some(true)
+                {
+                    drawn.shutdown().await;
+                    handle = None;
+                }
+            }
         }
     }
 }

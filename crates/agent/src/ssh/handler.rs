@@ -22,12 +22,6 @@ const OLD_ENGINE_SOCKET: &str = "/var/run/docker.sock";
 /// Session channels that a client may open before it says what for.
 const UNDECIDED: usize = 16;
 
-/// Refuses a channel. Answers go through a queue that is emptied by the task that calls the handler: waiting for a place in it
-/// there would wait for ever once the queue is full, as it is when some hundred channels are busy at once.
-fn decline(reply: ChannelOpenHandle, reason: ChannelOpenFailure) {
-    tokio::spawn(reply.reject(reason));
-}
-
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Handler {
@@ -83,18 +77,16 @@ impl russh::server::Handler for Handler {
             None => (false, socket_path),
         };
         if socket_path != ENGINE_SOCKET && socket_path != OLD_ENGINE_SOCKET {
-            decline(reply, ChannelOpenFailure::AdministrativelyProhibited);
+            reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
             return Ok(());
         }
+        reply.accept().await;
         let environment = Arc::clone(&self.environment);
-        tokio::spawn(async move {
-            reply.accept().await;
-            if paced {
-                paced::to_engine(channel, environment).await;
-            } else {
-                forward::to_engine(channel, environment).await;
-            }
-        });
+        if paced {
+            tokio::spawn(paced::to_engine(channel, environment));
+        } else {
+            tokio::spawn(forward::to_engine(channel, environment));
+        }
         Ok(())
     }
 
@@ -110,7 +102,7 @@ impl russh::server::Handler for Handler {
     ) -> Result<(), Error> {
         let addresses: Vec<SocketAddr> = destinations(host, port);
         if addresses.is_empty() {
-            decline(reply, ChannelOpenFailure::AdministrativelyProhibited);
+            reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
             return Ok(());
         }
         // In a task of its own: other channels go on while the connection is made.
@@ -125,11 +117,11 @@ impl russh::server::Handler for Handler {
         _session: &mut Session,
     ) -> Result<(), Error> {
         if self.undecided.len() >= UNDECIDED {
-            decline(reply, ChannelOpenFailure::ResourceShortage);
+            reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
         }
         self.undecided.insert(channel.id(), channel);
-        tokio::spawn(reply.accept());
+        reply.accept().await;
         Ok(())
     }
 

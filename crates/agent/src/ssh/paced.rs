@@ -3,14 +3,19 @@
 use std::{io, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use overside_io::{Paced, Prefixed, Receive, Role, Transmit, join};
+use overside_io::{Paced, Prefixed, Receive, Role, Transmit};
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, server::Msg};
-use tokio::io::AsyncReadExt;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, BufReader},
+    net::UnixStream,
+};
 
 use crate::serve::Environment;
 
 /// Read of a client before dockerd is connected to.
 const FIRST: usize = 16 * 1024;
+/// Read at a time.
+const CHUNK: usize = 128 * 1024;
 
 /// Joins a paced stream to dockerd, but not before the client has something to say: clients open channels ahead of need, and
 /// those hold no connection in dockerd.
@@ -22,13 +27,39 @@ pub(super) async fn to_engine(channel: Channel<Msg>, environment: Arc<Environmen
         return;
     }
     match environment.connect_engine().await {
-        Ok(mut engine) => {
-            let mut client = Prefixed::new(first.freeze(), client);
-            if let Err(error) = join(&mut client, &mut engine).await {
-                tracing::trace!(%error, "a stream to dockerd ended early");
-            }
-        }
+        Ok(engine) => join(client, first.freeze(), engine).await,
         Err(error) => tracing::warn!(%error, "connecting to dockerd"),
+    }
+}
+
+/// Copies both ways until both have ended, or the client is gone: dockerd must notice that even while it has nothing to say
+/// and the client had ended its input before.
+async fn join(client: Paced, first: Bytes, engine: UnixStream) {
+    let broken = client.broken();
+    let (from_client, mut to_client) = tokio::io::split(Prefixed::new(first, client));
+    let (from_engine, mut to_engine) = engine.into_split();
+    let up = async {
+        tokio::io::copy_buf(&mut BufReader::with_capacity(CHUNK, from_client), &mut to_engine).await?;
+        to_engine.shutdown().await
+    };
+    let down = async {
+        tokio::io::copy_buf(&mut BufReader::with_capacity(CHUNK, from_engine), &mut to_client).await?;
+        to_client.shutdown().await
+    };
+    let (mut up, mut down) = (std::pin::pin!(up), std::pin::pin!(down));
+    let ended = tokio::select! {
+        // What dockerd still has to say, the client wants to hear, even if dockerd takes nothing more.
+        _ = &mut up => tokio::select! {
+            result = &mut down => result,
+            () = broken => Err(io::ErrorKind::ConnectionReset.into()),
+        },
+        result = &mut down => match result {
+            Ok(()) => up.await,
+            Err(error) => Err(error),
+        },
+    };
+    if let Err(error) = ended {
+        tracing::trace!(%error, "a stream to dockerd ended early");
     }
 }
 
