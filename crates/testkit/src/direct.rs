@@ -33,8 +33,10 @@ impl DirectEngine {
         let place = tempfile::Builder::new().prefix("d").rand_bytes(5).tempdir()?;
         let cgroup = format!("direct-{}", place.path().file_name().unwrap_or_default().to_string_lossy());
         let at = place.path().display();
+        // A containerd that is ended in the middle of something writes where its threads are into the directory for
+        // temporary files, which would outlive the engine.
         let script = format!(
-            "ip link set lo up; exec tini -s -- dockerd --host unix://{at}/docker.sock --data-root {at}/data \
+            "ip link set lo up; mkdir {at}/exec; export TMPDIR={at}/exec; exec tini -s -- dockerd --host unix://{at}/docker.sock --data-root {at}/data \
              --exec-root {at}/exec --pidfile {at}/pid --cgroup-parent /{cgroup} --group {group}",
             group = rustix::process::getgid().as_raw()
         );
