@@ -10,7 +10,8 @@ use crate::BodyKind;
 /// What the session needs to know about a call before it is forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// Asks, and can be answered without an engine while there is none: neither wakes nor counts.
+    /// Asks, and can be answered without an engine while there is none: does not wake. Whether it counts while an engine
+    /// runs is the session's rule.
     Passive(IdleAnswer),
     /// Needs the engine, and its connection counts as activity for as long as it lasts.
     Waking,
