@@ -7,7 +7,7 @@ for svg in tray/*.svg; do
         rsvg-convert --width "$size" --height "$size" --output "${svg%.svg}-$size.png" "$svg"
     done
 done
-for size in 32 128 512; do
+for size in 16 24 32 48 64 128 256 512; do
     rsvg-convert --width "$size" --height "$size" --output "overside-$size.png" overside.svg
 done
 # Windows builds the first of these into the program.

@@ -4,7 +4,26 @@ use std::{env, fmt::Write as _, fs::File, io::BufReader, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 
-const FACES: [&str; 8] = ["away", "failed", "idle", "running", "starting", "stopped", "stopping", "suspended"];
+const FACES: [&str; 18] = [
+    "away",
+    "failed",
+    "idle",
+    "prompt",
+    "running",
+    "starting",
+    "stopped",
+    "stopping",
+    "suspended",
+    "suspended-1",
+    "suspended-2",
+    "suspended-3",
+    "suspended-4",
+    "suspended-5",
+    "suspended-6",
+    "suspended-7",
+    "suspended-8",
+    "suspended-9",
+];
 /// In pixels: panels ask for 16 to 24, at twice the density for 32 and 48.
 const SIZES: [u32; 5] = [16, 22, 24, 32, 48];
 

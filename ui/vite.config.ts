@@ -10,5 +10,5 @@ export default defineConfig(({ mode }) => ({
   // The state icons are the tray's, outside this folder.
   server: { port: 5173, strictPort: true, fs: { allow: ['..'] } },
   build: { target: 'safari16', outDir: 'dist', emptyOutDir: true, sourcemap: false },
-  test: { environment: 'jsdom', globals: true, setupFiles: ['tests/setup.ts'], include: ['tests/**/*.test.ts'] },
+  test: { environment: 'jsdom', globals: true, setupFiles: ['tests/setup.ts'], include: ['tests/**/*.test.ts'], testTimeout: 20_000 },
 }));

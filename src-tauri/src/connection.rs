@@ -59,6 +59,10 @@ impl Connection {
     }
 }
 
+fn ended() -> Problem {
+    Problem::new(ErrorCode::DaemonUnreachable, "the Overside daemon ended", "Start it again.")
+}
+
 async fn follow(connection: Connection, links: watch::Sender<Link>) {
     let looks = ExponentialBuilder::default().with_min_delay(FIRST_LOOK).with_max_delay(LAST_LOOK).without_max_times();
     let mut delays = looks.build();
@@ -67,14 +71,17 @@ async fn follow(connection: Connection, links: watch::Sender<Link>) {
     let mut failed_start = None;
     loop {
         let problem = match connection.client.watch().await {
-            Ok(mut statuses) => {
-                while let Some(status) = statuses.next().await {
-                    (may_start, failed_start) = (false, None);
-                    delays = looks.build();
-                    links.send_replace(Link::Here { status: Box::new(status) });
+            Ok(mut statuses) => loop {
+                match statuses.next().await {
+                    Ok(Some(status)) => {
+                        delays = looks.build();
+                        links.send_replace(Link::Here { status: Box::new(status) });
+                    }
+                    Ok(None) => break ended(),
+                    Err(problem) => break problem,
                 }
-                Problem::new(ErrorCode::DaemonUnreachable, "the Overside daemon ended", "Start it again.")
-            }
+                (may_start, failed_start) = (false, None);
+            },
             Err(problem) if may_start && problem.code == ErrorCode::DaemonUnreachable => {
                 may_start = false;
                 match connection.program.start(&connection.client).await {

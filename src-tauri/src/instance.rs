@@ -51,16 +51,16 @@ pub fn take_within(home: &Home, role: &str, patience: Duration) -> io::Result<Op
     }
 }
 
-/// `desktop.lock` or `window.lock`, beside the sockets.
+/// `desktop.lock`, `window.lock` or `prompt.lock`, beside the sockets.
 fn lock_file(home: &Home, role: &str) -> PathBuf {
     home.control_socket().with_file_name(format!("{role}.lock"))
 }
 
-/// A name on the session bus that belongs to one home, so that second instances do not take each other's place.
-pub fn bus_name(home: &Home) -> String {
+/// A name on the session bus that belongs to one part of one home, so that second instances do not take each other's place.
+pub fn bus_name(home: &Home, role: &str) -> String {
     let mut hasher = DefaultHasher::new();
     home.control_socket().hash(&mut hasher);
-    format!("dev.overside.window.h{:016x}", hasher.finish())
+    format!("dev.overside.{role}.h{:016x}", hasher.finish())
 }
 
 #[cfg(test)]
@@ -78,6 +78,7 @@ mod tests {
         assert!(take(&other, "desktop").unwrap().is_some());
         drop(first);
         assert!(take(&one, "desktop").unwrap().is_some());
-        assert_ne!(bus_name(&one), bus_name(&other));
+        assert_ne!(bus_name(&one, "window"), bus_name(&other, "window"));
+        assert_ne!(bus_name(&one, "window"), bus_name(&one, "prompt"));
     }
 }

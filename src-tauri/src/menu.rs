@@ -1,11 +1,35 @@
 //! What the tray shows, as values: tests compare them, and each platform only draws them.
 
-use overside_model::{Problem, State};
+#[cfg(test)]
+mod tests;
 
-use crate::{link::Link, words::Words};
+use std::{sync::Arc, time::Duration};
 
-/// Longest text of an error in a menu, in characters. The window shows all of it.
-const MAX_PROBLEM: usize = 72;
+use overside_model::{AwakeReason, ErrorCode, Moment, Problem, PromptReason, State, Status};
+
+use crate::{
+    link::{Link, Seen, minutes_left},
+    now::Now,
+    words::Words,
+};
+
+/// Longest text of a row in the menu, in characters. The window shows all of it.
+const LONGEST: usize = 72;
+/// Most rows of a list in the menu.
+const MOST: usize = 3;
+/// The icons of a suspended environment, by the minutes that it has left; beyond them a pause sign.
+const SUSPENDED: [&str; 9] = [
+    "suspended-1",
+    "suspended-2",
+    "suspended-3",
+    "suspended-4",
+    "suspended-5",
+    "suspended-6",
+    "suspended-7",
+    "suspended-8",
+    "suspended-9",
+];
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What a click asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,12 +41,24 @@ pub enum Action {
         /// Also where that deletes what still runs.
         force: bool,
     },
+    /// Suspend the environment now.
+    Idle,
+    /// Answer a prompt: ask me again later.
+    Later,
+    /// Resume the suspended environment.
+    Resume,
     /// Start again after a failure.
     Retry,
     /// Start the daemon.
     StartDaemon,
+    /// End the daemon, which has no environment, and start the one that is installed.
+    RestartDaemon,
+    /// Put the command that selects Overside's Docker context on the clipboard.
+    CopyContext,
     /// Open the window, or bring it to the front.
     OpenWindow,
+    /// The same, on the page of settings.
+    OpenSettings,
     /// End the desktop app. The daemon goes on.
     Quit,
 }
@@ -48,6 +84,8 @@ pub enum Item {
 pub struct View {
     /// The icon's name in icons/tray.
     pub icon: &'static str,
+    /// A question waits for the user.
+    pub attention: bool,
     /// One line: program and state.
     pub title: String,
     /// What the state means, one or two sentences.
@@ -56,204 +94,220 @@ pub struct View {
     pub menu: Vec<Item>,
 }
 
-/// Draws the link to the daemon, and the `refusal` of what was last chosen in the menu.
-pub fn view(link: &Link, refusal: Option<&Problem>, words: &Words) -> View {
-    let face = link.face();
-    let title = words.fill("menu.state", "state", words.text(&format!("state.{face}")));
-    let choice = |key: &str, action| Item::Choice { label: words.text(key).to_owned(), action };
-
-    let mut menu = vec![Item::Text(title.clone())];
-    menu.extend(failure(link).map(|problem| Item::Text(short(&problem.message))));
-    menu.push(Item::Separator);
-    match link {
-        Link::Connecting => {}
-        Link::Away { .. } => menu.push(choice("menu.start-daemon", Action::StartDaemon)),
-        Link::Here { status } => {
-            if status.state == State::Failed {
-                menu.push(choice("menu.retry", Action::Retry));
-            }
-            menu.push(match status.state {
-                State::Stopped => choice("menu.enable", Action::Enable),
-                _ => choice("menu.disable", Action::Disable { force: false }),
-            });
-        }
-    }
-    if let Some(refusal) = refusal {
-        menu.push(Item::Text(short(&refusal.message)));
-        if link.state().is_some_and(|state| state != State::Stopped) {
-            menu.push(choice("problem.force", Action::Disable { force: true }));
-        }
-    }
-    menu.push(choice("menu.settings", Action::OpenWindow));
-    menu.push(Item::Separator);
-    menu.push(choice("menu.quit", Action::Quit));
-
-    View {
-        icon: if face == "connecting" { "away" } else { face },
-        title,
-        detail: words.text(&format!("state.{face}.detail")).to_owned(),
-        menu,
-    }
+/// Something that was chosen in the menu and refused.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refused {
+    /// What was chosen.
+    pub action: Action,
+    /// Why it was refused.
+    pub problem: Problem,
 }
 
-fn failure(link: &Link) -> Option<&Problem> {
-    match link {
-        Link::Here { status } => status.error.as_ref(),
-        // That none answers is what the title says; why one could not be started is news.
-        Link::Connecting | Link::Away { .. } => None,
-    }
+/// Everything that the tray is drawn from, but the time.
+#[derive(Debug, Clone)]
+pub struct Scene {
+    /// The link to the daemon.
+    pub seen: Seen,
+    /// What was refused of late.
+    pub refused: Option<Refused>,
+    /// The texts of the user's language.
+    pub words: Arc<Words>,
 }
 
-fn short(text: &str) -> String {
-    if text.chars().count() <= MAX_PROBLEM {
-        return text.to_owned();
-    }
-    text.chars().take(MAX_PROBLEM - 1).chain(['…']).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use overside_model::{ErrorCode, Status, Usage};
-
-    use super::*;
-
-    fn here(state: State, error: Option<Problem>) -> Link {
-        let status = Status {
-            state,
-            runner: "local".to_owned(),
-            socket: "/home/docker.sock".to_owned(),
-            session: None,
-            progress: None,
-            awake_because: Vec::new(),
-            ignored_pollers: Vec::new(),
-            idle_in_seconds: None,
-            grace_remaining_seconds: None,
-            prompt: None,
-            usage: Usage { today_seconds: 0, limit_seconds: 28800 },
-            ports: Vec::new(),
-            mounts: Vec::new(),
-            error,
-        };
-        Link::Here { status: Box::new(status) }
-    }
-
-    fn problem(code: ErrorCode, message: &str) -> Problem {
-        Problem::new(code, message, "")
-    }
-
-    fn text(text: &str) -> Item {
-        Item::Text(text.to_owned())
-    }
-
-    fn choice(label: &str, action: Action) -> Item {
-        Item::Choice { label: label.to_owned(), action }
-    }
-
-    fn english(link: &Link) -> Vec<Item> {
-        view(link, None, &Words::of("en")).menu
-    }
-
-    fn with_ends(title: &str, middle: impl IntoIterator<Item = Item>) -> Vec<Item> {
-        let mut menu = vec![text(title), Item::Separator];
-        menu.extend(middle);
-        menu.push(choice("Settings…", Action::OpenWindow));
+impl Scene {
+    /// The tray at one moment. Session time and usage in the menu are of that moment: it is made anew when it is opened.
+    pub fn view(&self, now: &Now) -> View {
+        let title = self.words.fill("menu.state", &[("state", self.words.text(&format!("state.{}", self.face())))]);
+        let mut menu = vec![Item::Text(title.clone())];
+        menu.extend(self.told(now).into_iter().map(Item::Text));
         menu.push(Item::Separator);
-        menu.push(choice("Quit this app (the daemon keeps running)", Action::Quit));
-        menu
+        menu.extend(self.offered());
+        menu.extend(self.refusal());
+        menu.push(Item::Separator);
+        if self.seen.link.status().is_some() {
+            menu.push(self.choice("menu.copy-context", Action::CopyContext));
+        }
+        menu.push(self.choice("menu.window", Action::OpenWindow));
+        menu.push(self.choice("menu.settings", Action::OpenSettings));
+        menu.push(Item::Separator);
+        menu.push(self.choice("menu.quit", Action::Quit));
+        View { icon: self.icon(now.moment), attention: self.prompt().is_some(), title, detail: self.detail(now), menu }
     }
 
-    #[test]
-    fn the_menu_of_a_stopped_overside_offers_to_turn_it_on() {
-        let wanted = with_ends("Overside: Off", [choice("Turn on", Action::Enable)]);
-        assert_eq!(english(&here(State::Stopped, None)), wanted);
+    /// When icon or title change by time alone.
+    pub fn next_change(&self, now: Moment) -> Option<Moment> {
+        let end = self.countdown()?;
+        let left = minutes_left(end, now);
+        (left > 1).then(|| end - Duration::from_mins(left - 1))
     }
 
-    #[test]
-    fn every_other_state_offers_to_turn_it_off() {
-        for (state, title) in [
-            (State::Idle, "Overside: Idle"),
-            (State::Starting, "Overside: Starting"),
-            (State::Running, "Overside: Running"),
-            (State::Suspended, "Overside: Suspended"),
-            (State::Stopping, "Overside: Stopping"),
-        ] {
-            let wanted = with_ends(title, [choice("Turn off", Action::Disable { force: false })]);
-            assert_eq!(english(&here(state, None)), wanted);
+    /// The name under which message files know what goes on.
+    fn face(&self) -> &'static str {
+        if self.prompt().is_some() { "prompt" } else { self.seen.link.face() }
+    }
+
+    fn prompt(&self) -> Option<PromptReason> {
+        Some(self.seen.link.status()?.prompt.as_ref()?.reason)
+    }
+
+    /// What counts down for everybody to see.
+    fn countdown(&self) -> Option<Moment> {
+        self.seen.prompt_ends().or_else(|| self.seen.grace_ends())
+    }
+
+    fn icon(&self, now: Moment) -> &'static str {
+        if let (None, Some(end)) = (self.prompt(), self.seen.grace_ends()) {
+            let minutes = usize::try_from(minutes_left(end, now)).unwrap_or(usize::MAX);
+            return SUSPENDED.get(minutes - 1).copied().unwrap_or("suspended");
+        }
+        match self.face() {
+            "connecting" => "away",
+            face => face,
         }
     }
 
-    #[test]
-    fn a_failed_start_says_why_and_offers_to_try_again() {
-        let link = here(State::Failed, Some(problem(ErrorCode::EngineMissing, "this machine has no dockerd")));
-        let wanted = vec![
-            text("Overside: Failed"),
-            text("this machine has no dockerd"),
-            Item::Separator,
-            choice("Try again", Action::Retry),
-            choice("Turn off", Action::Disable { force: false }),
-            choice("Settings…", Action::OpenWindow),
-            Item::Separator,
-            choice("Quit this app (the daemon keeps running)", Action::Quit),
-        ];
-        assert_eq!(english(&link), wanted);
+    fn detail(&self, now: &Now) -> String {
+        let meaning = match self.prompt() {
+            Some(reason) => self.words.why_asked(reason).to_owned(),
+            None => self.words.text(&format!("state.{}.detail", self.face())).to_owned(),
+        };
+        match self.countdown().map(|end| self.left(end, now)) {
+            Some(left) => format!("{meaning} {left}"),
+            None => meaning,
+        }
     }
 
-    #[test]
-    fn without_a_daemon_the_menu_offers_to_start_it() {
-        let away = Link::Away { problem: problem(ErrorCode::DaemonUnreachable, "no daemon is running") };
-        let wanted = with_ends("Overside: Not connected", [choice("Start the daemon", Action::StartDaemon)]);
-        assert_eq!(english(&away), wanted);
-        assert_eq!(english(&Link::Connecting), with_ends("Overside: Connecting", []));
-    }
-
-    #[test]
-    fn a_refused_turning_off_says_why_and_can_be_forced() {
-        let refusal = problem(ErrorCode::RequestRefused, "2 containers are running");
-        let menu = view(&here(State::Running, None), Some(&refusal), &Words::of("en")).menu;
-        let wanted = with_ends(
-            "Overside: Running",
-            [
-                choice("Turn off", Action::Disable { force: false }),
-                text("2 containers are running"),
-                choice("Turn off anyway", Action::Disable { force: true }),
-            ],
-        );
-        assert_eq!(menu, wanted);
-    }
-
-    #[test]
-    fn a_long_error_does_not_make_a_wide_menu() {
-        assert_eq!(short(&"é".repeat(72)), "é".repeat(72));
-        assert_eq!(short(&"é".repeat(73)), format!("{}…", "é".repeat(71)));
-    }
-
-    #[test]
-    fn no_text_of_the_tray_is_missing_in_any_language() {
-        let refusal = problem(ErrorCode::RequestRefused, "refused");
-        let mut links = vec![Link::Connecting, Link::Away { problem: refusal.clone() }];
-        links.extend(
-            [
-                State::Stopped,
-                State::Idle,
-                State::Starting,
-                State::Running,
-                State::Suspended,
-                State::Stopping,
-                State::Failed,
-            ]
-            .map(|state| here(state, None)),
-        );
-        for (link, tag) in links.iter().flat_map(|link| [(link, "en"), (link, "zh-CN")]) {
-            let view = view(link, Some(&refusal), &Words::of(tag));
-            let labels = view.menu.iter().filter_map(|item| match item {
-                Item::Text(label) | Item::Choice { label, .. } => Some(label),
-                Item::Separator => None,
-            });
-            for shown in labels.chain([&view.title, &view.detail]) {
-                let a_key = ["menu.", "state.", "problem."].iter().any(|prefix| shown.starts_with(prefix));
-                assert!(!a_key && !shown.contains('{'), "{tag}: {shown}");
+    /// What is told below the title, row by row.
+    fn told(&self, now: &Now) -> Vec<String> {
+        let status = match &self.seen.link {
+            Link::Connecting => return Vec::new(),
+            Link::Away { problem } if problem.code == ErrorCode::DaemonIncompatible => {
+                return sentences(problem);
             }
-            assert!(crate::tray::icon(view.icon).next().is_some(), "no icon {}", view.icon);
+            // That none answers is what the title says.
+            Link::Away { .. } => return Vec::new(),
+            Link::Here { status } => status,
+        };
+        let words = &self.words;
+        let mut rows = Vec::new();
+        rows.extend(self.prompt().map(|reason| self.words.why_asked(reason).to_owned()));
+        rows.extend(self.countdown().map(|end| self.left(end, now)));
+        rows.extend(status.error.iter().flat_map(sentences));
+        rows.extend(
+            status
+                .progress
+                .as_ref()
+                .map(|progress| short(words.find(&format!("step.{}", progress.step)).unwrap_or(&progress.detail))),
+        );
+        if status.state == State::Suspended {
+            rows.extend(self.not_saved(status));
         }
+        rows.extend(self.awake(status));
+        if let (None, Some(seconds)) = (status.prompt.as_ref(), status.idle_in_seconds) {
+            let left = words.minutes(minutes_left(self.seen.end_of(seconds), now.moment));
+            rows.push(words.fill("menu.suspends-in", &[("time", &left)]));
+        }
+        rows.extend(
+            session_seconds(status, now)
+                .map(|seconds| words.fill("menu.session", &[("time", &words.minutes(seconds / 60))])),
+        );
+        let passed = if status.state == State::Running { now.moment.since(self.seen.at).as_secs() } else { 0 };
+        let used = words.minutes((status.usage.today_seconds + passed) / 60);
+        let limit = words.minutes(status.usage.limit_seconds / 60);
+        rows.push(words.fill("menu.today", &[("used", &used), ("limit", &limit)]));
+        if status.version != VERSION {
+            let daemon = if status.version.is_empty() { "?" } else { &status.version };
+            rows.push(words.fill("menu.other-version", &[("daemon", &short(daemon)), ("app", VERSION)]));
+        }
+        rows
     }
+
+    /// What is left until the session is suspended, or the environment deleted.
+    fn left(&self, end: Moment, now: &Now) -> String {
+        let key = if self.prompt().is_some() { "menu.suspends-in" } else { "menu.deleted-in" };
+        self.words.fill(key, &[("time", &self.words.minutes(minutes_left(end, now.moment)))])
+    }
+
+    fn not_saved(&self, status: &Status) -> Option<String> {
+        let names: Vec<String> =
+            status.at_risk.iter().filter(|work| work.kept_in.is_none()).map(|work| work.name.clone()).collect();
+        let text = || self.words.fill("menu.not-saved", &[("names", &self.words.list(&names))]);
+        (!names.is_empty()).then(|| short(&text()))
+    }
+
+    fn awake(&self, status: &Status) -> Vec<String> {
+        let words = &self.words;
+        let row = |reason: &AwakeReason| {
+            let kind = words.find(&format!("awake.{}", reason.kind)).unwrap_or(&reason.kind);
+            short(&words.fill("menu.awake", &[("kind", kind), ("detail", &reason.detail)]))
+        };
+        let mut rows: Vec<String> = status.awake_because.iter().take(MOST).map(row).collect();
+        if status.awake_because.len() > MOST {
+            let more = status.awake_because.len() - MOST;
+            rows.push(words.fill("menu.and-more", &[("count", &more.to_string())]).trim_start().to_owned());
+        }
+        rows
+    }
+
+    /// What can be done now.
+    fn offered(&self) -> Vec<Item> {
+        let status = match &self.seen.link {
+            Link::Connecting => return Vec::new(),
+            Link::Away { .. } => return vec![self.choice("menu.start-daemon", Action::StartDaemon)],
+            Link::Here { status } => status,
+        };
+        let mut offered = Vec::new();
+        if status.prompt.is_some() {
+            offered.push(self.choice("menu.later", Action::Later));
+        }
+        match status.state {
+            State::Running => offered.push(self.choice("menu.idle", Action::Idle)),
+            State::Suspended => offered.push(self.choice("menu.resume", Action::Resume)),
+            State::Failed => offered.push(self.choice("menu.retry", Action::Retry)),
+            State::Stopped | State::Idle | State::Starting | State::Stopping => {}
+        }
+        offered.push(match status.state {
+            State::Stopped => self.choice("menu.enable", Action::Enable),
+            _ => self.choice("menu.disable", Action::Disable { force: false }),
+        });
+        // A daemon that ends takes its environment with it.
+        if status.version != VERSION && status.session.is_none() {
+            offered.push(self.choice("menu.restart-daemon", Action::RestartDaemon));
+        }
+        offered
+    }
+
+    fn refusal(&self) -> Vec<Item> {
+        let Some(refused) = &self.refused else { return Vec::new() };
+        let mut items: Vec<Item> = sentences(&refused.problem).into_iter().map(Item::Text).collect();
+        let is_on = self.seen.link.state().is_some_and(|state| state != State::Stopped);
+        if is_on && matches!(refused.action, Action::Disable { .. }) {
+            items.push(self.choice("problem.force", Action::Disable { force: true }));
+        }
+        items
+    }
+
+    fn choice(&self, key: &str, action: Action) -> Item {
+        Item::Choice { label: self.words.text(key).to_owned(), action }
+    }
+}
+
+/// How long the session has been going on, by the wall; none where it began in what is now the future.
+fn session_seconds(status: &Status, now: &Now) -> Option<u64> {
+    let started: jiff::Timestamp = status.session.as_ref()?.started_at.parse().ok()?;
+    now.wall.timestamp().duration_since(started).as_secs().try_into().ok()
+}
+
+/// A problem and its next step, a row each.
+fn sentences(problem: &Problem) -> Vec<String> {
+    [&problem.message, &problem.hint].into_iter().filter(|text| !text.is_empty()).map(|text| short(text)).collect()
+}
+
+/// One row of a menu, whatever the text is.
+fn short(text: &str) -> String {
+    let one_line = text.chars().map(|character| if character.is_control() { ' ' } else { character });
+    if text.chars().count() <= LONGEST {
+        return one_line.collect();
+    }
+    one_line.take(LONGEST - 1).chain(['…']).collect()
 }

@@ -5,16 +5,25 @@
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result};
-use overside_config::Home;
-use overside_desktop::{connection::Connection, instance, log};
+use overside_config::{Home, WindowFile, WindowSize};
+use overside_desktop::{connection::Connection, instance, link::Link, log};
 use tauri::{AppHandle, Manager as _, WebviewUrl, WebviewWindowBuilder, webview::PageLoadEvent};
+use tokio::sync::watch;
 
 #[path = "window/commands.rs"]
 mod commands;
+#[path = "window/diagnosis.rs"]
+mod diagnosis;
 #[path = "window/display.rs"]
 mod display;
+#[path = "window/documents.rs"]
+mod documents;
+#[path = "window/size.rs"]
+mod size;
 
 const WINDOW: &str = "main";
+/// Width and height of the window that only asks.
+const QUESTION: (f64, f64) = (480.0, 180.0);
 /// How long a window that has left the bus may take to end.
 const CLOSING: Duration = Duration::from_secs(2);
 
@@ -33,23 +42,35 @@ fn run() -> Result<()> {
     // Tauri panics without a display.
     display::check()?;
     let home = Home::from_environment()?;
+    let arguments: Vec<String> = std::env::args().collect();
+    // Only a question and its answers, where the desktop's notifications have no buttons.
+    let asks = arguments.iter().any(|argument| argument == "--prompt");
+    let role = if asks { "prompt" } else { "window" };
     // The first plugin: a second instance passes its turn to the first one and ends in it.
     let single = tauri_plugin_single_instance::Builder::new()
-        .dbus_id(instance::bus_name(&home))
-        .callback(|app, _arguments, _directory| bring_to_front(app))
+        .dbus_id(instance::bus_name(&home, role))
+        .callback(|app, arguments, _directory| {
+            if let Some(pages) = app.try_state::<commands::Pages>() {
+                pages.go_to(page(&arguments));
+            }
+            bring_to_front(app);
+        })
         .build();
     tauri::Builder::default()
         .plugin(single)
         .setup(move |app| {
             // After the plugin, so that of two windows that start at once the bus chooses one. Taken by another here, there
             // is a window, but no session bus by which it could be told.
-            let lock = instance::take_within(&home, "window", CLOSING)?;
+            let lock = instance::take_within(&home, role, CLOSING)?;
             app.manage(lock.ok_or("Overside's window is open already")?);
-            app.manage(tauri::async_runtime::block_on(async { Connection::open(&home) }));
-            WebviewWindowBuilder::new(app, WINDOW, WebviewUrl::default())
+            let connection = tauri::async_runtime::block_on(async { Connection::open(&home) });
+            app.manage(commands::Pages::of(page(&arguments)));
+            let file = WindowFile::new(home.window_file());
+            let size = file.load();
+            app.manage(home);
+            app.manage(commands::Asks(asks));
+            let window = WebviewWindowBuilder::new(app, WINDOW, WebviewUrl::default())
                 .title("Overside")
-                .inner_size(480.0, 680.0)
-                .min_inner_size(380.0, 420.0)
                 // Not before there is something to see: an empty web view is a white flash.
                 .visible(false)
                 .on_page_load(|window, page| {
@@ -58,22 +79,68 @@ fn run() -> Result<()> {
                     {
                         tracing::warn!(%error, "the window cannot be shown");
                     }
-                })
-                .build()?;
+                });
+            if asks {
+                let small = window.inner_size(QUESTION.0, QUESTION.1).resizable(false).maximizable(false);
+                small.always_on_top(true).center().build()?;
+                tauri::async_runtime::spawn(close_when_answered(app.handle().clone(), connection.links()));
+            } else {
+                let window = window
+                    .inner_size(size.width, size.height)
+                    .min_inner_size(WindowSize::LEAST.width, WindowSize::LEAST.height)
+                    .maximized(size.maximized)
+                    .build()?;
+                size::remember(&window, file, size);
+            }
+            app.manage(connection);
             Ok(())
         })
         .invoke_handler(tauri::generate_handler![
             commands::shell,
             commands::follow,
+            commands::pages,
             commands::start_daemon,
             commands::enable,
             commands::disable,
             commands::retry,
+            commands::idle,
+            commands::resume,
+            commands::later,
+            commands::keep,
+            commands::runners,
+            commands::test_runner,
+            commands::addresses,
+            commands::add_runner,
+            commands::remove_runner,
+            commands::runner_question,
+            commands::answer_runner,
             commands::settings,
             commands::set_setting,
+            commands::usage_days,
+            commands::usage_sessions,
+            commands::save_usage,
+            commands::diagnose,
         ])
         .run(tauri::generate_context!())
         .context("cannot open the window")
+}
+
+/// The page that the window is asked to show: `--page NAME`.
+fn page(arguments: &[String]) -> Option<String> {
+    let option = arguments.iter().position(|argument| argument == "--page")?;
+    arguments.get(option + 1).cloned()
+}
+
+/// Waits until there is no question any more, and ends.
+async fn close_when_answered(app: AppHandle, mut links: watch::Receiver<Link>) {
+    let answered = |link: &Link| match link {
+        Link::Connecting => false,
+        Link::Here { status } => status.prompt.is_none(),
+        Link::Away { .. } => true,
+    };
+    // Fails only while the program ends.
+    let _ = links.wait_for(answered).await;
+    app.exit(0);
 }
 
 fn bring_to_front(app: &AppHandle) {

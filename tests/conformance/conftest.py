@@ -32,7 +32,12 @@ class Record:
     def __init__(self):
         self.values = []
         self.calls = set()
+        self.reason = ""
         self.lock = threading.Lock()
+
+    def by_design(self, reason):
+        """Both sides may differ here; the reason is told with the result."""
+        self.reason = reason
 
     def __call__(self, value):
         with self.lock:
@@ -144,6 +149,7 @@ def pytest_runtest_makereport(item, call):
             else (str(report.longrepr)[:300] if report.failed else ""),
             "values": record.values if record else [],
             "calls": sorted(record.calls) if record else [],
+            "by_design": record.reason if record else "",
             "seconds": round(report.duration, 3),
         }
     return report

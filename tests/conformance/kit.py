@@ -13,7 +13,7 @@ import docker
 BASE = "conformance:base"
 
 APPLETS = """cat cp cut date dd df du echo env expr false find free grep head hostname id ip kill ls mkdir mount mv nc nproc
-od ping printf ps pwd rm sed seq sh sha256sum sleep sort stat stty tail tar tee test touch tr true tty umount uname wc
+od ping printf ps pwd rm rmdir sed seq sh sha256sum sleep sort stat stty tail tar tee test touch tr true tty umount uname wc
 wget yes""".split()
 
 
@@ -49,12 +49,12 @@ def archive(entries):
     return buffer.getvalue()
 
 
-def base_archive():
+def base_archive(more=None):
     entries = {"bin": ("directory",), "bin/busybox": (busybox(), 0o755)}
     entries |= {f"bin/{name}": ("link", "busybox") for name in APPLETS}
     entries |= {"etc": ("directory",), "etc/passwd": "root:x:0:0::/root:/bin/sh\nguest:x:1000:1000::/:/bin/sh\n"}
     entries |= {"etc/group": "root:x:0:\nguest:x:1000:\n", "tmp": ("directory",), "root": ("directory",)}
-    return archive(entries)
+    return archive(entries | (more or {}))
 
 
 def unpack(data):

@@ -1,9 +1,9 @@
 import { mount } from 'svelte';
 
 import App from './App.svelte';
+import Question from './Question.svelte';
 import './app.css';
 import type { Backend } from './lib/backend/backend';
-import { languageFor, Texts } from './lib/texts';
 
 declare const __MOCK_ALLOWED__: boolean;
 
@@ -17,7 +17,5 @@ async function chooseBackend(): Promise<Backend> {
 
 const backend = await chooseBackend();
 const shell = await backend.shell();
-const texts = new Texts(languageFor(shell.language));
-document.documentElement.lang = texts.language;
 const target = document.getElementById('app');
-if (target) mount(App, { target, props: { backend, texts } });
+if (target) mount(shell.asks ? Question : App, { target, props: { backend, shell } });

@@ -1,29 +1,12 @@
-import { render, screen, waitFor, within } from '@testing-library/svelte';
-import userEvent from '@testing-library/user-event';
-import axe from 'axe-core';
+import { cleanup, render, screen, waitFor, within } from '@testing-library/svelte';
+import { tick } from 'svelte';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 
 import App from '../src/App.svelte';
-import type { Link } from '../src/lib/backend/backend';
 import { example, MockBackend } from '../src/lib/backend/mock';
-import type { State, Status } from '../src/lib/generated/model';
-import { messages, Texts, type Language } from '../src/lib/texts';
-
-const STATES: State[] = ['stopped', 'idle', 'starting', 'running', 'suspended', 'stopping', 'failed'];
-
-const away: Link = {
-  kind: 'away',
-  problem: { code: 'daemon-unreachable', message: 'no daemon is running', hint: 'Start it.' },
-};
-
-function open(backend = new MockBackend(), language: Language = 'en') {
-  render(App, { props: { backend, texts: new Texts(language) } });
-  return { backend, user: userEvent.setup() };
-}
-
-function here(status: Partial<Status> & { state: State }): MockBackend {
-  return new MockBackend({ kind: 'here', status: { ...example(status.state), ...status } });
-}
+import { PAGES } from '../src/lib/pages/pages';
+import { messages } from '../src/lib/texts';
+import { away, expectNoBarrier, here, open, STATES } from './open';
 
 afterEach(() => vi.useRealTimers());
 
@@ -37,43 +20,12 @@ describe('the state', () => {
     }
   });
 
-  test.each([...STATES, 'away' as const])('%s has no barrier that axe knows', async (state) => {
-    open(state === 'away' ? new MockBackend(away) : here({ state }));
-    await screen.findByRole('heading', { level: 1 });
-    // Colours and the page around the component are for the real web view.
-    const { violations } = await axe.run(document.body, {
-      rules: { 'color-contrast': { enabled: false }, region: { enabled: false } },
-    });
-    expect(violations.map((each) => `${each.id}: ${each.nodes.map((node) => node.html).join()}`)).toEqual([]);
-  });
-
   test('follows the daemon', async () => {
     const { backend } = open();
     for (const state of STATES) {
       backend.become({ kind: 'here', status: example(state) });
       expect(await screen.findByRole('heading', { level: 1 })).toHaveTextContent(messages.en[`state.${state}`] ?? '');
     }
-  });
-
-  test('names runner, environment and what keeps the session awake', () => {
-    open(here({ state: 'running' }));
-    expect(screen.getByText('local')).toBeVisible();
-    expect(screen.getByText('e-p3c8v2r9hj')).toBeVisible();
-    const awake = within(screen.getByRole('region', { name: 'What keeps it awake' }));
-    expect(awake.getByText('web (nginx:alpine)')).toBeVisible();
-    expect(awake.getByText('132 calls')).toBeVisible();
-  });
-
-  test('shows the steps of a start, and which one is under way', () => {
-    open(here({ state: 'starting' }));
-    const steps = within(screen.getByRole('region', { name: 'On the way' })).getAllByRole('listitem');
-    expect(steps.map((step) => step.dataset.mark)).toEqual(['done', 'done', 'done', 'current', 'waiting', 'waiting']);
-    expect(steps[3]).toHaveAttribute('aria-current', 'step');
-  });
-
-  test('shows a step that it does not know by its own words', () => {
-    open(here({ state: 'starting', progress: { step: 'teleport', detail: 'beaming the engine' } }));
-    expect(screen.getByText('beaming the engine')).toBeVisible();
   });
 
   test('a failure has its reason, its next step, and another try', async () => {
@@ -105,6 +57,63 @@ describe('the state', () => {
   });
 });
 
+describe('the pages', () => {
+  const tab = (name: string) => screen.getByRole('tab', { name });
+
+  const states = [...STATES, 'away' as const];
+  test.each(states.flatMap((state) => PAGES.map((page) => [page, state] as const)))(
+    '%s has no barrier that axe knows while %s',
+    async (page, state) => {
+      const { user } = open(state === 'away' ? new MockBackend(away) : here({ state }));
+      await user.click(tab(messages.en[`page.${page}`] ?? ''));
+      await expectNoBarrier();
+    },
+  );
+
+  test.each(['en', 'zh-CN'] as const)('each has a tab and a panel of that name in %s', async (language) => {
+    const { user } = open(here({ state: 'idle' }), language);
+    for (const page of PAGES) {
+      const name = messages[language][`page.${page}`] ?? '';
+      await user.click(tab(name));
+      expect(screen.getAllByRole('tab', { selected: true }).map((each) => each.textContent?.trim())).toEqual([name]);
+      expect(screen.getByRole('tabpanel', { name })).toBeVisible();
+    }
+  });
+
+  test('are shown as the tray asks for them, and a name that is none changes nothing', async () => {
+    const { backend } = open();
+    backend.show('settings');
+    await waitFor(() => expect(tab('Settings')).toHaveAttribute('aria-selected', 'true'));
+    for (const page of [null, 'of-another-version']) backend.show(page);
+    await tick();
+    expect(tab('Settings')).toHaveAttribute('aria-selected', 'true');
+  });
+
+  test('are reached by the arrow keys, and the tab key leads past the others into the page', async () => {
+    const { user } = open(here({ state: 'idle' }));
+    await user.tab();
+    expect(tab('Session')).toHaveFocus();
+    await user.keyboard('{ArrowDown}');
+    expect(tab('Settings')).toHaveFocus();
+    expect(tab('Settings')).toHaveAttribute('aria-selected', 'true');
+    await user.keyboard('{End}');
+    expect(tab('Diagnose')).toHaveFocus();
+    await user.keyboard('{ArrowRight}');
+    expect(tab('Session')).toHaveFocus();
+    await user.keyboard('{ArrowLeft}{Home}{ArrowUp}{ArrowUp}');
+    expect(tab('Mounts')).toHaveFocus();
+    await user.tab();
+    expect(screen.getByRole('switch')).toHaveFocus();
+  });
+
+  test('those that need the daemon are empty without it', async () => {
+    const { user } = open(new MockBackend(away));
+    expect(screen.getByRole('tabpanel')).toBeEmptyDOMElement();
+    await user.click(tab('Diagnose'));
+    expect(screen.getByRole('tabpanel')).not.toBeEmptyDOMElement();
+  });
+});
+
 describe('the switch', () => {
   test('turns on and off', async () => {
     const { backend, user } = open();
@@ -119,6 +128,7 @@ describe('the switch', () => {
 
   test('works by keyboard', async () => {
     const { backend, user } = open();
+    await user.tab();
     await user.tab();
     expect(screen.getByRole('switch')).toHaveFocus();
     await user.keyboard(' ');
@@ -138,73 +148,30 @@ describe('the switch', () => {
 
   test('a session that ends because it was turned off counts as off', async () => {
     const backend = here({ state: 'stopping' });
-    backend.settings = async () => ({ enabled: { value: false, expected: '', purpose: '' } });
+    backend.settings = async () => ({ enabled: { value: false, source: 'user', rule: null, expected: '', purpose: '' } });
     open(backend);
     await waitFor(() => expect(screen.getByRole('switch')).not.toBeChecked());
   });
 });
 
-describe('the idle timeout', () => {
-  const slider = () => screen.getByRole<HTMLInputElement>('slider', { name: 'Idle timeout' });
-  const field = () => screen.getByRole<HTMLInputElement>('textbox', { name: 'Idle timeout, any value' });
-
-  function slide(to: number): void {
-    slider().value = String(to);
-    slider().dispatchEvent(new Event('input', { bubbles: true }));
-    slider().dispatchEvent(new Event('change', { bubbles: true }));
-  }
-
-  test('stands where the daemon says, and says so to a screen reader', async () => {
-    open();
-    await waitFor(() => expect(field()).toHaveValue('5m'));
-    expect(slider()).toHaveValue('4');
-    expect(slider()).toHaveAttribute('aria-valuetext', '5 minutes');
+describe('the language', () => {
+  test('is the desktop’s until the user chooses another, which holds at once and until it is taken back', async () => {
+    const { user } = open(here({ state: 'idle' }), 'zh-CN');
+    expect(screen.getByRole('heading', { level: 1, name: '空闲' })).toBeVisible();
+    await user.click(screen.getByRole('tab', { name: '设置' }));
+    await user.selectOptions(await screen.findByRole('combobox', { name: '语言' }), 'English');
+    expect(await screen.findByRole('heading', { level: 1, name: 'Idle' })).toBeVisible();
+    expect(document.documentElement.lang).toBe('en');
+    await user.selectOptions(screen.getByRole('combobox', { name: 'Language' }), 'As the desktop');
+    expect(await screen.findByRole('heading', { level: 1, name: '空闲' })).toBeVisible();
+    expect(document.documentElement.lang).toBe('zh-CN');
   });
 
-  test('is saved where the slider is let go', async () => {
-    const { backend } = open();
-    await waitFor(() => expect(field()).toHaveValue('5m'));
-    slide(8);
-    await waitFor(() => expect(field()).toHaveValue('1h'));
-    slide(0);
-    await waitFor(() => expect(field()).toHaveValue('10s'));
-    expect(backend.calls).toEqual(['set idle-timeout "1h"', 'set idle-timeout "10s"']);
-  });
-
-  test('takes any value that the daemon takes', async () => {
-    const { backend, user } = open();
-    await waitFor(() => expect(field()).toHaveValue('5m'));
-    await user.clear(field());
-    await user.type(field(), ' 7m ');
-    await user.tab();
-    await waitFor(() => expect(field()).toHaveValue('7m'));
-    expect(backend.calls).toEqual(['set idle-timeout "7m"']);
-    expect(slider()).toHaveAttribute('aria-valuetext', '7 minutes');
-  });
-
-  test('a refused value is explained beside the field and can be corrected', async () => {
-    const { backend, user } = open();
-    await waitFor(() => expect(field()).toHaveValue('5m'));
-    backend.refuse = { code: 'invalid-settings', message: 'a duration from 10s to 1h', hint: '' };
-    await user.clear(field());
-    await user.type(field(), '2h');
-    await user.tab();
-    expect(await screen.findByRole('alert')).toHaveTextContent('a duration from 10s to 1h');
-    expect(field()).toHaveValue('2h');
-    expect(field()).toBeInvalid();
-    expect(field()).toHaveAccessibleDescription('a duration from 10s to 1h');
-    await user.click(field());
-    await user.keyboard('{Escape}');
-    await waitFor(() => expect(field()).toHaveValue('5m'));
-    expect(field()).toBeValid();
-  });
-
-  test('a value that another program changed is seen when the window gets the focus', async () => {
-    const { backend } = open();
-    await waitFor(() => expect(field()).toHaveValue('5m'));
-    await backend.setSetting('idle-timeout', '30m');
-    window.dispatchEvent(new Event('focus'));
-    await waitFor(() => expect(field()).toHaveValue('30m'));
+  test('is right from the first frame on', () => {
+    const backend = here({ state: 'idle' });
+    backend.settings = () => new Promise(() => {});
+    render(App, { props: { backend, shell: { language: 'en', chosen: 'zh-CN', asks: false, version: '0.1.0' } } });
+    expect(screen.getByRole('heading', { level: 1, name: '空闲' })).toBeVisible();
   });
 });
 
@@ -215,7 +182,6 @@ describe('the daemon', () => {
     expect(await screen.findByRole('heading', { level: 1, name: 'Not connected' })).toBeVisible();
     expect(screen.getByText('no daemon is running')).toBeVisible();
     expect(screen.getByRole('switch')).toBeDisabled();
-    expect(screen.queryByRole('slider')).toBeNull();
     await user.click(screen.getByRole('button', { name: 'Start the daemon' }));
     expect(await screen.findByRole('heading', { level: 1, name: 'Off' })).toBeVisible();
     expect(screen.getByRole('switch')).toBeEnabled();
@@ -227,4 +193,15 @@ describe('the daemon', () => {
     await user.click(screen.getByRole('button', { name: 'Start the daemon' }));
     expect(await screen.findByRole('alert')).toHaveTextContent('the socket path is too long');
   });
+});
+
+test('a daemon of another version is named, and one of the same is not', async () => {
+  open(here({ state: 'idle', version: '0.0.9' }));
+  const note = await screen.findByText('The daemon is of version 0.0.9, this app of 0.1.0');
+  expect(note.closest('[role=status]')).toBeVisible();
+  await expectNoBarrier();
+  cleanup();
+  open(here({ state: 'idle' }));
+  await screen.findByRole('switch');
+  expect(screen.queryByText(/of version/)).toBeNull();
 });

@@ -38,11 +38,22 @@ describe('the message files', () => {
   test('no text is left that nothing shows', () => {
     const code = sources('ui/src', /\.(svelte|ts)$/) + sources('src-tauri/src', /\.rs$/);
     // Families whose last part comes from the daemon.
-    const families = ['state', 'step', 'awake', 'problem', 'start'];
+    const families = ['state', 'step', 'awake', 'page', 'problem', 'start', 'setting', 'hop', 'hop-status', 'prompt', 'work', 'usage.status'];
     const unused = keys.filter(
-      (key) => !code.includes(key) && !families.some((family) => key.startsWith(`${family}.`) && code.includes(`\`${family}.$`)),
+      (key) => !key.startsWith('said.') && !code.includes(key) && !families.some((family) => key.startsWith(`${family}.`) && code.includes(`\`${family}.$`)),
     );
     expect(unused).toEqual([]);
+  });
+
+  test('every sentence that is translated is still one of the daemon', () => {
+    const programs = sources('crates', /src\/.*\.rs$/);
+    const said = keys.filter((key) => key.startsWith('said.'));
+    expect(said.length).toBeGreaterThan(3);
+    for (const key of said) {
+      // Sentences may be put together of parts, at brackets and values.
+      const parts = (messages.en[key] ?? '').split(/\{\w+\}/).map((part) => part.replace(/^[^A-Za-z]+|[ (]+$/g, ''));
+      for (const part of parts) expect(programs, `${key}: ${part}`).toContain(part);
+    }
   });
 
   test('no component holds a text of its own', () => {
@@ -90,6 +101,17 @@ describe('texts', () => {
     ]);
     expect(chinese.duration(300)).toBe('5分钟');
     expect(english.duration(300, 'narrow')).toBe('5m');
+  });
+
+  test('what the daemon says is translated with its values, and else shown as it is', () => {
+    const chinese = new Texts('zh-CN');
+    const note = 'The environment has 2 CPUs instead of 4: the runner has no more.';
+    expect(chinese.said(note)).toBe('环境有 2 个 CPU，而非 4 个：运行器没有更多。');
+    expect(new Texts('en').said(note)).toBe(note);
+    expect(chinese.said('your organisation\'s policy (/etc/overside/policy.json) sets size.cpus')).toBe(
+      '贵组织的策略（/etc/overside/policy.json）规定了 size.cpus',
+    );
+    expect(chinese.said('something new')).toBe('something new');
   });
 
   test('a name that only a newer daemon knows falls back', () => {

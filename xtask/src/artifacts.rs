@@ -77,6 +77,13 @@ pub(crate) fn programs(workspace: &Workspace, profile: Profile) -> Result<PathBu
     overside.parent().map(Path::to_path_buf).context("a program lies in no directory")
 }
 
+/// Builds the client of the conformance suite that is written with bollard.
+pub(crate) fn bollard(workspace: &Workspace) -> Result<PathBuf> {
+    let package = "overside-conformance-bollard";
+    command::stream(cargo(workspace, "build").args(["-p", package]))?;
+    Ok(workspace.target.join(Profile::Dev.directory()).join(package))
+}
+
 /// Builds the desktop app, whose UI must be built: the tray and the window, a program each. Gives the tray's.
 pub(crate) fn desktop(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
     command::stream(cargo(workspace, "build").args(["-p", "overside-desktop"]).args(profile.flag()))?;
@@ -141,9 +148,14 @@ fn static_target() -> Result<String> {
     Ok(if usable { musl } else { host.to_owned() })
 }
 
+/// The directory that the programs are put in.
+pub(crate) fn placed(workspace: &Workspace, profile: Profile) -> PathBuf {
+    workspace.target.join("overside").join(profile.directory())
+}
+
 /// Copies a program to its place; one that runs from there goes on undisturbed.
 fn place(program: &Path, workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
-    let directory = workspace.target.join("overside").join(profile.directory());
+    let directory = placed(workspace, profile);
     fs_err::create_dir_all(&directory)?;
     let name = program.file_name().context("a program has no name")?;
     let placed = directory.join(name);

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 
 use crate::{
     artifacts::{self, Profile, cargo},
-    command, packages,
+    command, node, packages,
     steps::Steps,
     workspace::Workspace,
 };
@@ -20,7 +20,9 @@ use crate::{
 enum Subject {
     /// From Idle and from Suspended to a container's first output
     ColdStart,
-    /// Memory and CPU of what stays resident
+    /// Calls to a host 40 ms away, beside what OpenSSH alone does
+    Far,
+    /// Memory, CPU and wake-ups of what stays resident, and of the window
     Footprint,
 }
 
@@ -29,6 +31,7 @@ impl Subject {
     fn name(self) -> &'static str {
         match self {
             Self::ColdStart => "cold-start",
+            Self::Far => "far",
             Self::Footprint => "footprint",
         }
     }
@@ -48,8 +51,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::find()?;
     let name = options.subject.name();
     let mut steps = Steps::new(3);
-    packages::ensure(&mut steps, &[packages::RUNNER, packages::BUILD, packages::ENGINE_TESTS])?;
-    let programs = steps.loud("release build", || artifacts::programs(&workspace, Profile::Release))?;
+    let desktop = options.subject == Subject::Footprint;
+    let mut sets = vec![packages::RUNNER, packages::BUILD, packages::ENGINE_TESTS];
+    if desktop {
+        sets.extend([packages::DESKTOP, packages::DESKTOP_TESTS, node::packages()]);
+    }
+    packages::ensure(&mut steps, &sets)?;
+    let programs = steps.loud("release build", || {
+        if desktop {
+            artifacts::ui(&workspace)?;
+            artifacts::desktop(&workspace, Profile::Release)?;
+        }
+        artifacts::programs(&workspace, Profile::Release)
+    })?;
     let section = steps.loud(name, || {
         let mut bench = cargo(&workspace, "bench");
         bench.args(["--quiet", "--package", "overside-e2e", "--bench", "session", "--", name]);

@@ -19,9 +19,12 @@ const EDGES: &[(&str, &[&str])] = &[
     ("overside-tunnel", &["overside-model", "overside-io"]),
     ("overside-config", &["overside-model", "overside-io"]),
     ("overside-control", &["overside-model", "overside-io"]),
+    ("overside-ledger", &["overside-model"]),
     // runners
     ("overside-runner", &["overside-model", "overside-io"]),
     ("overside-runner-local", &["overside-model", "overside-io", "overside-runner"]),
+    // its way leads through an SSH connection of its own, below the one to the agent
+    ("overside-runner-ssh", &["overside-model", "overside-io", "overside-runner", "overside-tunnel"]),
     // programs: the engine knows providers by their contract only; `cli` wires the concrete ones
     (
         "overside-engine",
@@ -34,6 +37,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "overside-tunnel",
             "overside-config",
             "overside-control",
+            "overside-ledger",
             "overside-runner",
         ],
     ),
@@ -44,17 +48,26 @@ const EDGES: &[(&str, &[&str])] = &[
             "overside-io",
             "overside-config",
             "overside-control",
+            "overside-ledger",
             "overside-engine",
             "overside-runner",
             "overside-runner-local",
+            "overside-runner-ssh",
         ],
     ),
     ("overside-agent", &["overside-model", "overside-io"]),
-    ("overside-desktop", &["overside-model", "overside-config", "overside-control"]),
+    ("overside-desktop", &["overside-model", "overside-io", "overside-config", "overside-control"]),
     // development
     ("overside-testkit", &["overside-model", "overside-io"]),
+    ("overside-fuzz", &["overside-model", "overside-docker-api", "overside-io", "overside-proxy"]),
     ("overside-e2e", &["overside-model", "overside-testkit"]),
-    ("overside-desktop-tests", &["overside-model", "overside-io", "overside-testkit", "overside-control"]),
+    ("overside-conformance-bollard", &[]),
+    (
+        "overside-desktop-tests",
+        &["overside-model", "overside-io", "overside-testkit", "overside-control", "overside-ledger"],
+    ),
+    // the packages' desktop app comes to the same display and bus as the one that is built
+    ("overside-package-tests", &["overside-desktop-tests", "overside-testkit"]),
     ("xtask", &[]),
 ];
 
@@ -64,6 +77,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("hyper", &["overside-proxy", "overside-control", "overside-engine"]),
     ("hyper-util", &["overside-proxy", "overside-control", "overside-engine"]),
     ("kube", &["overside-runner-kubernetes"]),
+    ("rusqlite", &["overside-ledger"]),
     ("tauri", &["overside-desktop"]),
     ("tauri-build", &["overside-desktop"]),
 ];

@@ -1,4 +1,4 @@
-//! The commands of a developer's day: `cargo xtask run`, `test`, `check`, `bench`.
+//! The commands of a developer's day: `cargo xtask run`, `test`, `check`, `bench`, `package`.
 //!
 //! Everything that a bare Debian or Ubuntu machine lacks is installed on the way; nothing else is changed on it.
 
@@ -10,6 +10,7 @@ mod house;
 mod layers;
 mod modern_docker;
 mod node;
+mod package;
 mod packages;
 mod run;
 mod steps;
@@ -39,6 +40,8 @@ enum Task {
     Bench(bench::Options),
     /// Build the programs as they are shipped (static agent) and print where they lie
     Build(artifacts::Options),
+    /// Make a .deb and an .rpm of a release build, and print where they lie
+    Package,
 }
 
 fn main() -> ExitCode {
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         }),
         Task::Bench(options) => bench::run(&options),
         Task::Build(options) => artifacts::print(&options),
+        Task::Package => package::run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

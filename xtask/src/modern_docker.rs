@@ -100,7 +100,7 @@ fn unpack(place: &Path) -> Result<()> {
 }
 
 /// The Debian mirror that this machine already uses.
-fn mirror() -> Result<String> {
+pub(crate) fn mirror() -> Result<String> {
     if !Path::new(KEYRING).exists() {
         bail!("a newer Docker for the tests comes from Debian's archive, whose keyring this machine does not have");
     }

@@ -41,18 +41,52 @@ pub(crate) const DESKTOP: &[Package] =
 
 /// What the tests of the engine need.
 pub(crate) const ENGINE_TESTS: &[Package] =
-    &[Always("busybox-static"), Always("openssh-client"), Always("openssh-server"), Always("python3")];
+    &[Always("busybox-static"), Always("openssh-client"), Always("openssh-server"), Always("python3"), Always("sudo")];
 
-/// What the tests of the desktop app need.
-pub(crate) const DESKTOP_TESTS: &[Package] =
-    &[Always("dbus"), Always("dbus-user-session"), Always("webkit2gtk-driver"), Always("xauth"), Always("xvfb")];
+/// What the tests of the desktop app need. The font is for those who look at the screenshots in Chinese.
+pub(crate) const DESKTOP_TESTS: &[Package] = &[
+    Always("dbus"),
+    Always("dbus-user-session"),
+    Always("dunst"),
+    Always("fonts-wqy-microhei"),
+    Always("imagemagick"),
+    Always("webkit2gtk-driver"),
+    Always("xauth"),
+    Always("xclip"),
+    Always("xdotool"),
+    Always("xfce4-notifyd"),
+    Always("xfce4-panel"),
+    Always("xvfb"),
+];
 
 /// What foreign clients are installed with.
-pub(crate) const CONFORMANCE: &[Package] = &[Always("python3"), Always("python3-venv")];
+pub(crate) const CONFORMANCE: &[Package] =
+    &[Always("docker-registry"), Always("openssh-client"), Always("python3"), Always("python3-venv")];
+
+/// What makes the packages, besides dpkg's own tools.
+pub(crate) const PACKAGING: &[Package] = &[Always("dpkg-dev"), Always("rpm")];
+
+/// What the packages are tried on.
+pub(crate) const PACKAGE_TESTS: &[Package] = &[Always("debian-archive-keyring"), Always("mmdebstrap")];
+
+/// What runs Windows programs, and links them.
+pub(crate) const WINE: &[Package] = &[Always("gcc-mingw-w64-x86-64"), Always("wine64")];
+
+/// The same with a compiler that is new enough and has the source of its standard library.
+pub(crate) const WINE_AND_RUST: &[Package] = &[
+    Always("cargo-web"),
+    Always("gcc-mingw-w64-x86-64"),
+    Always("rust-web-src"),
+    Always("rustc-web"),
+    Always("wine64"),
+];
 
 /// Services that some of these packages would start, now or at the next boot.
-const SERVICES: &[(&str, &[&str])] =
-    &[("docker.io", &["docker.service", "docker.socket"]), ("openssh-server", &["ssh.service", "ssh.socket"])];
+const SERVICES: &[(&str, &[&str])] = &[
+    ("docker-registry", &["docker-registry.service"]),
+    ("docker.io", &["docker.service", "docker.socket"]),
+    ("openssh-server", &["ssh.service", "ssh.socket"]),
+];
 
 /// Installs what is missing, as one step. Asks for a password (through sudo) only then.
 pub(crate) fn ensure(steps: &mut Steps, sets: &[&[Package]]) -> Result<()> {

@@ -1,8 +1,11 @@
 //! `cargo xtask test`: every check and test, cheap ones first, and one closing line.
 
 mod conformance;
+mod fuzz;
 mod guard;
+mod package;
 mod tally;
+mod windows;
 
 use std::{path::PathBuf, process::Command};
 
@@ -37,7 +40,18 @@ enum Part {
     Desktop,
     /// Foreign clients, directly and through Overside, compared; only when it is named, since it takes minutes
     Conformance,
+    /// Every fuzz target under libFuzzer for --seconds; only when it is named
+    Fuzz,
+    /// What speaks through named pipes, as Windows programs under wine; only when it is named
+    Windows,
+    /// The .deb on a clean Debian, the .rpm beside it; only when it is named
+    Package,
+    /// --histories random histories of the session machine against its model; only when it is named
+    Session,
 }
+
+/// Parts that run only when they are named.
+const ONLY_NAMED: [Part; 5] = [Part::Conformance, Part::Fuzz, Part::Windows, Part::Package, Part::Session];
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -46,6 +60,16 @@ pub(crate) struct Options {
     /// Run only tests whose name contains this
     #[arg(long, short = 'k')]
     filter: Option<String>,
+    /// How long each fuzz target runs
+    #[arg(long, default_value_t = 60)]
+    seconds: u32,
+    /// Run the tests of the whole chain on an engine behind an OpenSSH server 40 ms away instead: as root there, then as an
+    /// ordinary user
+    #[arg(long)]
+    over_ssh: bool,
+    /// How many histories the session machine goes through
+    #[arg(long, default_value_t = 10_000_000)]
+    histories: u64,
 }
 
 /// Packages whose integration tests start real engines; their unit tests do not.
@@ -60,7 +84,7 @@ const DESKTOP: &str = "overside-desktop";
 /// Runs the parts; fails if anything failed, after all of them.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::find()?;
-    let wants = |part| options.parts.contains(&part) || options.parts.is_empty() && part != Part::Conformance;
+    let wants = |part| options.parts.contains(&part) || options.parts.is_empty() && !ONLY_NAMED.contains(&part);
     let parts: Vec<Part> = Part::value_variants().iter().copied().filter(|part| wants(*part)).collect();
     let mut session = Session::new(&workspace, options, &parts)?;
     session.prepare(&parts)?;
@@ -70,9 +94,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             Part::Unit => session.unit(),
             Part::Ui => session.ui(),
             Part::Agent => session.agent(),
-            Part::E2e => session.e2e(),
+            Part::E2e => session.e2e(options.over_ssh),
             Part::Desktop => session.desktop(),
             Part::Conformance => session.conformance(),
+            Part::Fuzz => session.fuzz(options.seconds),
+            Part::Windows => session.windows(),
+            Part::Package => session.package(),
+            Part::Session => session.histories(options.histories),
         }
     }
     session.close()
@@ -94,9 +122,12 @@ impl<'a> Session<'a> {
         let count = |part: &Part| match part {
             Part::Lint => 8,
             Part::Unit | Part::Ui | Part::Desktop => 3,
-            Part::Agent => 1,
+            Part::Agent | Part::Session => 1,
             Part::E2e => 2,
             Part::Conformance => 3,
+            Part::Windows => 4,
+            Part::Package => crate::package::STEPS + 2,
+            Part::Fuzz => 1 + fuzz::targets(&workspace.root).map_or(0, |names| names.len()),
         };
         // Packages, test runner, and the look for leftovers at the end.
         let total = 3 + parts.iter().map(count).sum::<usize>();
@@ -115,7 +146,7 @@ impl<'a> Session<'a> {
     fn prepare(&mut self, parts: &[Part]) -> Result<()> {
         let engines =
             parts.iter().any(|part| matches!(part, Part::Agent | Part::E2e | Part::Desktop | Part::Conformance));
-        let desktop = parts.iter().any(|part| matches!(part, Part::Lint | Part::Desktop));
+        let desktop = parts.iter().any(|part| matches!(part, Part::Lint | Part::Desktop | Part::Package));
         let mut sets = vec![packages::BUILD];
         if engines {
             sets.extend([packages::RUNNER, packages::ENGINE_TESTS]);
@@ -123,11 +154,17 @@ impl<'a> Session<'a> {
         if desktop {
             sets.push(packages::DESKTOP);
         }
-        if parts.contains(&Part::Desktop) {
+        if parts.iter().any(|part| matches!(part, Part::Desktop | Part::Package)) {
             sets.push(packages::DESKTOP_TESTS);
+        }
+        if parts.contains(&Part::Package) {
+            sets.extend([packages::PACKAGING, packages::PACKAGE_TESTS]);
         }
         if parts.contains(&Part::Conformance) {
             sets.push(packages::CONFORMANCE);
+        }
+        if parts.contains(&Part::Windows) {
+            sets.push(windows::packages());
         }
         if desktop || parts.iter().any(|part| matches!(part, Part::Ui | Part::Conformance)) {
             sets.push(node::packages());
@@ -216,7 +253,7 @@ impl<'a> Session<'a> {
         self.tests("agent and runner with real engines", &packages, &["--test", "*"], &[]);
     }
 
-    fn e2e(&mut self) {
+    fn e2e(&mut self, over_ssh: bool) {
         let workspace = self.workspace;
         let built = self.steps.loud("programs", || {
             let programs = artifacts::programs(workspace, Profile::Dev)?;
@@ -229,7 +266,14 @@ impl<'a> Session<'a> {
             Ok((programs, modern)) => {
                 let mut variables = vec![("OVERSIDE_BIN_DIR", programs)];
                 variables.extend(modern.map(|modern| ("OVERSIDE_TEST_MODERN_DOCKER", modern)));
-                self.tests("docker clients through the whole chain", E2E, &[], &variables);
+                if !over_ssh {
+                    return self.tests("docker clients through the whole chain", E2E, &[], &variables);
+                }
+                for who in ["root", "user"] {
+                    let name = format!("the same 40 ms away, where the SSH server is run by {who}");
+                    variables.push(("OVERSIDE_TEST_OVER_SSH", who.into()));
+                    self.tests(&name, &E2E[..1], &["--test", "session"], &variables);
+                }
             }
             Err(error) => self.fault("programs", &error),
         }
@@ -299,6 +343,15 @@ impl<'a> Session<'a> {
             package.is_some_and(|package| package.targets.iter().any(|target| target.is_test()))
         };
         names.iter().copied().filter(|name| has_tests(name)).collect()
+    }
+
+    /// Random histories of the session machine. Not with nextest, which ends what takes long.
+    fn histories(&mut self, histories: u64) {
+        let mut test = cargo(self.workspace, "test");
+        test.args(["--release", "--package", "overside-session", "--test", "histories", "--", "--nocapture"]);
+        self.guard.apply(&mut test);
+        test.env("OVERSIDE_HISTORIES", histories.to_string());
+        self.counted("histories of the session machine", &mut test, tally::libtest);
     }
 
     /// A check that passes or fails as a whole and counts as one.

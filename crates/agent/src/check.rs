@@ -1,14 +1,10 @@
 //! The subcommand `check`: what this machine can do, as JSON.
 
-use std::process::ExitCode;
+use std::{env, path::PathBuf, process::ExitCode};
 
 use fs_err as fs;
-use overside_model::{
-    Problem,
-    agent::{Isolation, Limits, PROTOCOL},
-};
+use overside_model::agent::{Findings, Isolation, PROTOCOL};
 use rustix::process::geteuid;
-use serde::Serialize;
 
 use crate::{
     cgroup::{self, Machine},
@@ -18,26 +14,11 @@ use crate::{
     rootless,
 };
 
-/// What the machine can do.
-#[derive(Debug, Serialize)]
-struct Findings {
-    protocol: u32,
-    version: &'static str,
-    /// How an engine would be isolated.
-    isolation: Isolation,
-    /// Whether an environment can be made.
-    suitable: bool,
-    /// What is missing, each with its remedy.
-    missing: Vec<Problem>,
-    /// Version of the cgroups that carry the limits.
-    cgroups: Option<cgroup::Version>,
-    /// What there is to be shared.
-    machine: Limits,
-}
-
-/// Runs the subcommand. Succeeds if an environment can be made.
-pub(crate) fn main() -> ExitCode {
-    let findings = look();
+/// Runs the subcommand. Succeeds if an environment can be made. `engine_path` is written as `PATH` is, and has the same meaning
+/// as a specification's.
+pub(crate) fn main(engine_path: Option<&str>) -> ExitCode {
+    let engine_path: Option<Vec<PathBuf>> = engine_path.map(|path| env::split_paths(path).collect());
+    let findings = look(engine_path.as_deref());
     match serde_json::to_string_pretty(&findings) {
         Ok(text) => println!("{text}"),
         Err(error) => eprintln!("overside-agent: {error}"),
@@ -45,13 +26,19 @@ pub(crate) fn main() -> ExitCode {
     if findings.suitable { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn look() -> Findings {
+fn look(engine_path: Option<&[PathBuf]>) -> Findings {
     let root = geteuid().is_root();
     let mut missing = Vec::new();
-    missing.extend(Programs::find(None).err());
-    missing.extend(network::find(None).err());
+    let engine = match Programs::find(engine_path) {
+        Ok(programs) => programs.engine_version().ok().filter(|version| !version.is_empty()),
+        Err(problem) => {
+            missing.push(problem);
+            None
+        }
+    };
+    missing.extend(network::find(engine_path).err());
     let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let cgroups = cgroup::detect(&mountinfo).map(|(version, _)| version);
+    let cgroups = cgroup::detect(&mountinfo).map(|(version, _)| version.name().to_owned());
     if root {
         if cgroups.is_none() {
             missing.push(unsuitable("no cgroups are mounted", "Mount them: `mount -t cgroup2 cgroup2 /sys/fs/cgroup`"));
@@ -69,9 +56,10 @@ fn look() -> Findings {
     }
     Findings {
         protocol: PROTOCOL,
-        version: env!("CARGO_PKG_VERSION"),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         isolation: if root { Isolation::Namespaces } else { Isolation::Rootless },
         suitable: missing.is_empty(),
+        engine,
         missing,
         cgroups,
         machine: Machine::look().all(),

@@ -15,6 +15,7 @@ use crate::{
     problem::{During, internal},
     process::Identity,
     record::{self, Record},
+    serve::OWNER_SOCKET,
     spec,
 };
 
@@ -75,7 +76,7 @@ fn check_owner(directory: &Path) -> Result<(), Problem> {
 /// An agent that was killed between making the directory and its record, or while removing the last of it, leaves at most
 /// these. Anything else is not an environment, and not removed.
 fn remove_unrecorded(directory: &Path) -> Result<(), Problem> {
-    const OURS: [&str; 5] = ["environment.json.new", "data", "root", spec::SOCKET, "agent.log"];
+    const OURS: [&str; 6] = ["environment.json.new", "data", "root", spec::SOCKET, OWNER_SOCKET, "agent.log"];
     for entry in fs::read_dir(directory).during("looking at the environment")? {
         let name = entry.during("looking at the environment")?.file_name();
         if !OURS.iter().any(|ours| name == *ours) {
@@ -122,7 +123,8 @@ mod tests {
     fn an_environment_whose_agent_lives_is_left_alone() {
         let home = tempfile::tempdir().unwrap();
         let agent = Identity::of(std::process::id()).unwrap();
-        let record = Record { agent, isolation: Isolation::Namespaces, cgroups: None, processes: Vec::new() };
+        let (owner, isolation) = (None, Isolation::Namespaces);
+        let record = Record { agent, owner, isolation, cgroups: None, processes: Vec::new() };
         record.write(home.path()).unwrap();
         assert_eq!(clean(home.path(), false).unwrap_err().code, ErrorCode::AlreadyRunning);
     }

@@ -6,11 +6,13 @@
 mod cgroup;
 mod check;
 mod cleanup;
+mod connect;
 mod elf;
 mod engine;
 mod environment;
 mod lease;
 mod link;
+mod list;
 mod network;
 mod parts;
 mod problem;
@@ -19,18 +21,23 @@ mod programs;
 mod record;
 mod rootless;
 mod serve;
+mod sole;
 mod spec;
 mod ssh;
 mod subordinate;
 mod tail;
+mod take_over;
 mod wire;
 
 use std::{path::Path, process::ExitCode};
 
 const USAGE: &str = "\
-usage: overside-agent serve                        make an environment (specification on standard input)
+usage: overside-agent serve [--detach]             make an environment (specification on standard input)
+       overside-agent connect SOCKET               join standard input and output to an agent's socket
+       overside-agent list DIRECTORY               tell which environments a directory holds
        overside-agent cleanup [--force] DIRECTORY  remove what a killed agent left behind
-       overside-agent check                        tell what this machine can do
+       overside-agent take-over DIRECTORY          hand an environment to another client (standard input)
+       overside-agent check [ENGINE-PATH]          tell what this machine can do
        overside-agent version";
 
 fn main() -> ExitCode {
@@ -38,8 +45,13 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["serve"] => serve::main(),
+        ["serve", "--detach"] => serve::detached(),
+        ["connect", socket] => connect::main(Path::new(socket)),
+        ["list", directory] => list::main(Path::new(directory)),
+        ["take-over", directory] => take_over::main(Path::new(directory)),
         ["cleanup", ..] => cleanup::main(&arguments[1..]),
-        ["check"] => check::main(),
+        ["check"] => check::main(None),
+        ["check", engine_path] => check::main(Some(engine_path)),
         ["version" | "--version"] => {
             println!("overside-agent {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

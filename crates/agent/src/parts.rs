@@ -14,6 +14,7 @@ use crate::{
     problem::{During, internal},
     process::Identity,
     record::Record,
+    sole,
 };
 
 /// How long the kernel may take to end every process of the environment.
@@ -83,7 +84,7 @@ impl Parts {
 
     /// Ends and removes everything. Blocks.
     pub(crate) fn undo(&mut self) {
-        if let Err(problem) = self.end_processes().and_then(|()| self.record.erase(&self.directory)) {
+        if let Err(problem) = self.end_processes().and_then(|()| self.erase()) {
             tracing::error!(%problem, "the failed start left something behind");
         }
     }
@@ -99,9 +100,18 @@ impl Parts {
         if let Some(network) = network {
             network.stop().await;
         }
-        spawn_blocking(move || parts.record.erase(&parts.directory))
+        spawn_blocking(move || parts.erase())
             .await
             .unwrap_or_else(|_| Err(internal("removing the environment was interrupted")))
+    }
+
+    /// Removes what is left when no process is, and with the last environment the directory of all of them. Blocks.
+    fn erase(&self) -> Result<(), Problem> {
+        self.record.erase(&self.directory)?;
+        if let Some(environments) = self.directory.parent() {
+            sole::leave(environments);
+        }
+        Ok(())
     }
 
     /// Kills the environment and waits until the kernel has buried all of it. Blocks.

@@ -143,12 +143,12 @@ impl Programs {
         self.binds.contains_key(&path) || self.links.contains_key(&path)
     }
 
-    /// The first number of dockerd's version, as it tells it itself; 0 if it does not.
-    pub(crate) fn engine_version(&self) -> Result<u32, Problem> {
-        let Some(dockerd) = self.binds.get(&Path::new(PROGRAMS).join("dockerd")) else { return Ok(0) };
+    /// dockerd's version, as it tells it itself, such as `20.10.24+dfsg1`; empty if it does not.
+    pub(crate) fn engine_version(&self) -> Result<String, Problem> {
+        let Some(dockerd) = self.binds.get(&Path::new(PROGRAMS).join("dockerd")) else { return Ok(String::new()) };
         let output = Command::new(dockerd).arg("--version").env_clear().stdin(Stdio::null()).output();
         let output = output.during(format_args!("running {} --version", dockerd.display()))?;
-        Ok(major_version(&String::from_utf8_lossy(&output.stdout)))
+        Ok(told_version(&String::from_utf8_lossy(&output.stdout)).to_owned())
     }
 
     /// A program under its name; where it is a link (Debian's alternatives), its file under the file's own name as well,
@@ -237,9 +237,13 @@ fn look_up(path: &[PathBuf], name: &str) -> Option<PathBuf> {
 }
 
 /// The 28 of `Docker version 28.5.2+dfsg4, build 3ef3c07`.
-fn major_version(text: &str) -> u32 {
-    let number = text.split_whitespace().nth(2).and_then(|version| version.split('.').next());
-    number.and_then(|number| number.parse().ok()).unwrap_or(0)
+fn told_version(text: &str) -> &str {
+    text.split_whitespace().nth(2).unwrap_or_default().trim_end_matches(',')
+}
+
+/// The first number of a version; 0 if it has none.
+pub(crate) fn major(version: &str) -> u32 {
+    version.split('.').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 /// The loader at work on one program.
@@ -292,8 +296,9 @@ mod tests {
 
     #[test]
     fn the_version_of_dockerd_is_read_from_what_it_prints() {
-        assert_eq!(major_version("Docker version 28.5.2+dfsg4, build 3ef3c07c883be49a2e8097bcf6d2952fce1d70eb\n"), 28);
-        assert_eq!(major_version("nonsense"), 0);
+        let told = told_version("Docker version 28.5.2+dfsg4, build 3ef3c07c883be49a2e8097bcf6d2952fce1d70eb\n");
+        assert_eq!((told, major(told)), ("28.5.2+dfsg4", 28));
+        assert_eq!(major(told_version("nonsense")), 0);
     }
 
     #[test]

@@ -8,8 +8,11 @@ use std::{
     path::Path,
 };
 
-use fs_err as fs;
-use overside_model::{Problem, agent::Isolation};
+use fs_err::{self as fs, os::unix::fs::OpenOptionsExt as _};
+use overside_model::{
+    Problem,
+    agent::{Isolation, Owner},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -27,6 +30,9 @@ const FILE: &str = "environment.json";
 pub(crate) struct Record {
     /// The agent.
     pub(crate) agent: Identity,
+    /// Who had it made: other computers of the same user's leave it alone.
+    #[serde(default)]
+    pub(crate) owner: Option<Owner>,
     /// How the engine is isolated.
     pub(crate) isolation: Isolation,
     /// The claimed cgroups.
@@ -41,7 +47,9 @@ impl Record {
         let doing = "recording the environment";
         let text = serde_json::to_vec_pretty(self).map_err(|error| internal(error.to_string()))?;
         let temporary = directory.join(format!("{FILE}.new"));
-        let mut file = fs::File::create(&temporary).during(doing)?;
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&temporary).during(doing)?;
         file.write_all(&text).during(doing)?;
         file.sync_all().during(doing)?;
         fs::rename(&temporary, directory.join(FILE)).during(doing)
@@ -116,7 +124,7 @@ mod tests {
 
     fn record() -> Record {
         let agent = Identity::of(std::process::id()).unwrap();
-        Record { agent, isolation: Isolation::Namespaces, cgroups: None, processes: Vec::new() }
+        Record { agent, owner: None, isolation: Isolation::Namespaces, cgroups: None, processes: Vec::new() }
     }
 
     #[test]

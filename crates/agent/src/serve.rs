@@ -1,8 +1,10 @@
 //! The subcommand `serve`: makes one environment, reports, and lives with it until its end.
 
+mod detach;
 mod environment;
 mod keep;
 mod log;
+mod owner;
 mod report;
 mod start;
 
@@ -15,13 +17,20 @@ use overside_model::Problem;
 use rustix::{io::Errno, process::setsid};
 
 pub(crate) use self::environment::{Contact, Environment};
+pub(crate) use self::owner::SOCKET as OWNER_SOCKET;
+pub(crate) use self::report::hello;
 use self::{report::Reporter, start::Preparation};
 use crate::{
     problem::{During, internal},
     spec,
 };
 
-/// Runs the subcommand.
+/// Runs the subcommand `serve --detach`, which is for starts from a login.
+pub(crate) fn detached() -> ExitCode {
+    detach::main()
+}
+
+/// Runs the subcommand `serve`.
 pub(crate) fn main() -> ExitCode {
     match leave_session() {
         Ok(true) => {}

@@ -46,6 +46,8 @@ const UNAUTHENTICATED: usize = 16;
 const LOGIN: Duration = Duration::from_secs(20);
 /// Silence after which the client is asked for a sign of life, and how often in vain.
 const KEEPALIVE: (Duration, usize) = (Duration::from_secs(15), 3);
+/// How long a connection may stay after its session went to another computer.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Pause after a failed accept, which mostly means that the agent is out of descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -78,7 +80,8 @@ pub(crate) fn make_host_key() -> Result<PrivateKey, Problem> {
 #[derive(Debug)]
 pub(crate) struct Server {
     config: Arc<server::Config>,
-    client_key: Arc<PublicKey>,
+    /// The one key that is let in. A change of it ends the connections of the key before.
+    client_key: watch::Sender<Arc<PublicKey>>,
     environment: Arc<Environment>,
     logins: Arc<Semaphore>,
 }
@@ -111,10 +114,15 @@ impl Server {
         };
         Self {
             config: Arc::new(config),
-            client_key: Arc::new(client_key),
+            client_key: watch::Sender::new(Arc::new(client_key)),
             environment,
             logins: Arc::new(Semaphore::new(UNAUTHENTICATED)),
         }
+    }
+
+    /// Where another key takes the place of the one that is let in.
+    pub(crate) fn keys(&self) -> watch::Sender<Arc<PublicKey>> {
+        self.client_key.clone()
     }
 
     /// Serves every connection until it is dropped. Connections go on by themselves.
@@ -134,7 +142,8 @@ impl Server {
 
     fn admit(&self, stream: UnixStream, login: OwnedSemaphorePermit) {
         let (authenticated, mut logged_in) = watch::channel(false);
-        let handler = Handler::new(Arc::clone(&self.client_key), Arc::clone(&self.environment), authenticated);
+        let handler = Handler::new(self.client_key.subscribe(), Arc::clone(&self.environment), authenticated);
+        let mut keys = self.client_key.subscribe();
         let config = Arc::clone(&self.config);
         // A second hold on the socket, to cut off whoever does not log in: russh itself waits for ever.
         let Ok(cut) = rustix::io::fcntl_dupfd_cloexec(&stream, 0) else { return };
@@ -147,8 +156,14 @@ impl Server {
             let watchdog = tokio::spawn(async move {
                 if timeout(LOGIN, limit).await.is_err() {
                     tracing::debug!("a client did not log in in time");
-                    let _ = shutdown(&cut, Shutdown::Both);
+                } else {
+                    if keys.changed().await.is_err() {
+                        return;
+                    }
+                    // It is told, and goes by itself; one that does not hear is cut off.
+                    sleep(FAREWELL).await;
                 }
+                let _ = shutdown(&cut, Shutdown::Both);
             });
             let result = match server::run_stream(config, Impatient::new(stream), handler).await {
                 Ok(session) => session.await,

@@ -1,6 +1,6 @@
 //! The command line's words.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -25,6 +25,9 @@ pub(crate) enum Command {
         /// Where environments are made
         #[arg(long, value_name = "NAME")]
         runner: Option<String>,
+        /// Go on with the session that you have on another computer
+        #[arg(long)]
+        take_over: bool,
     },
     /// Turn Overside off and delete the environment
     Stop {
@@ -34,6 +37,8 @@ pub(crate) enum Command {
     },
     /// Suspend the environment now
     Idle,
+    /// Resume the suspended environment now
+    Resume,
     /// Answer a prompt: ask again later
     Later,
     /// Show what goes on
@@ -45,9 +50,46 @@ pub(crate) enum Command {
         #[arg(long)]
         watch: bool,
     },
+    /// Save volumes and images of the environment to a file on this machine
+    Keep {
+        /// The archive to write [default: overside-DATE.zip]
+        file: Option<PathBuf>,
+        /// A volume; all volumes and all images that no registry has, if nothing is named
+        #[arg(long = "volume", value_name = "NAME")]
+        volumes: Vec<String>,
+        /// An image
+        #[arg(long = "image", value_name = "NAME")]
+        images: Vec<String>,
+    },
+    /// Bring the volumes and images of such a file into the environment
+    Restore {
+        /// The archive
+        file: PathBuf,
+    },
+    /// Show what was used today, this week and this month
+    Usage {
+        /// Write every session to a file instead, `-` for standard output
+        #[arg(long, value_name = "FILE", conflicts_with = "format")]
+        csv: Option<PathBuf>,
+        /// How to show it
+        #[arg(long, value_enum, default_value = "pretty")]
+        format: Format,
+    },
+    /// Find out what keeps docker from reaching the engine; ends with 1 where something does
+    Diagnose {
+        /// How to show it
+        #[arg(long, value_enum, default_value = "pretty")]
+        format: Format,
+        /// Also write a ZIP file for whoever is asked for help; no secret goes in
+        #[arg(long, value_name = "FILE")]
+        bundle: Option<PathBuf>,
+    },
     /// Read and change settings
     #[command(subcommand)]
     Settings(SettingsCommand),
+    /// Where environments are made: list, add, remove, test
+    #[command(subcommand)]
+    Runner(RunnerCommand),
     /// Run the daemon in the foreground
     Daemon {
         /// Leave the terminal once the sockets are there, after writing "ready" to standard output
@@ -72,6 +114,55 @@ pub(crate) enum SettingsCommand {
         /// Its value
         #[arg(allow_hyphen_values = true)]
         value: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunnerCommand {
+    /// Show the runners
+    Ls {
+        /// How to show them
+        #[arg(long, value_enum, default_value = "pretty")]
+        format: Format,
+    },
+    /// Add a runner, and try it
+    Add {
+        /// What to call it
+        name: String,
+        /// Where it is, as `ssh://[USER@]HOST[:PORT]`; HOST also as ~/.ssh/config knows it
+        address: String,
+        /// What an hour on it costs
+        #[arg(long, value_name = "PRICE")]
+        price_per_hour: Option<f64>,
+        /// Accept the host key with this fingerprint without asking; once for each host on the way
+        #[arg(long, value_name = "SHA256:…")]
+        accept_host_key: Vec<String>,
+    },
+    /// Remove a runner, and what Overside has cached on it
+    Rm {
+        /// The runner
+        name: String,
+    },
+    /// Try every hop on the way to a runner's environments
+    Test {
+        /// The runner [default: the one in use]
+        name: Option<String>,
+        /// How to show it
+        #[arg(long, value_enum, default_value = "pretty")]
+        format: Format,
+        /// Accept the host key with this fingerprint without asking; once for each host on the way
+        #[arg(long, value_name = "SHA256:…")]
+        accept_host_key: Vec<String>,
+    },
+    /// Show or choose the runner that new environments are made on
+    Default {
+        /// The runner to choose
+        name: Option<String>,
+    },
+    /// Enter the passphrase of the key that a runner needs
+    Unlock {
+        /// The runner [default: the one in use]
+        name: Option<String>,
     },
 }
 

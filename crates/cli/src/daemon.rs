@@ -3,14 +3,13 @@
 use std::{
     env,
     io::{self, IsTerminal},
-    path::PathBuf,
     sync::Arc,
 };
 
-use overside_config::Home;
+use overside_config::{Home, Policy, RunnersFile};
 use overside_engine::{Daemon, Stopper, Wiring};
-use overside_model::{ErrorCode, Problem};
-use overside_runner::Provider;
+use overside_model::{ErrorCode, Problem, RunnerEntry};
+use overside_runner::{MakeProvider, Provider};
 use tracing_appender::{non_blocking::WorkerGuard, rolling};
 use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -45,7 +44,16 @@ pub(crate) fn run(home: Home, detached: bool) -> Result<(), Problem> {
 async fn serve(home: Home, detached: bool) -> Result<(), Problem> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "the daemon starts");
     let socket = home.docker_socket();
-    let daemon = Daemon::start(Wiring { providers: providers(&home), home }).await?;
+    let policy = Policy::system_path();
+    let make_provider = make_provider(&home);
+    let daemon = Daemon::start(Wiring {
+        providers: providers(&home),
+        make_provider,
+        suggest: Arc::new(overside_runner_ssh::configured),
+        home,
+        policy,
+    })
+    .await?;
     tokio::spawn(stop_at_signal(daemon.stopper()));
     if detached {
         println!("{READY}");
@@ -58,7 +66,7 @@ async fn serve(home: Home, detached: bool) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The runners of this machine. More come with the settings' `runner` commands.
+/// The runners that this machine itself is.
 fn providers(home: &Home) -> Vec<Arc<dyn Provider>> {
     let mut providers: Vec<Arc<dyn Provider>> = Vec::new();
     #[cfg(target_os = "linux")]
@@ -71,9 +79,30 @@ fn providers(home: &Home) -> Vec<Arc<dyn Provider>> {
     providers
 }
 
+/// Makes the runners that are added, by their addresses' schemes.
+fn make_provider(home: &Home) -> MakeProvider {
+    let places = overside_runner_ssh::Places::new(agent(), home.known_hosts_file());
+    Arc::new(move |entry: &RunnerEntry| match entry.address.split_once("://") {
+        Some(("ssh", _)) => Ok(Arc::new(overside_runner_ssh::Ssh::new(entry, places.clone())?)),
+        _ => Err(Problem::new(
+            ErrorCode::InvalidSettings,
+            format!("there is no kind of runner at {:?}", entry.address),
+            "Give an address such as ssh://me@office.",
+        )),
+    })
+}
+
+/// The runner of a name, for who does without a daemon. None where there is none.
+pub(crate) fn provider(home: &Home, name: &str) -> Result<Option<Arc<dyn Provider>>, Problem> {
+    if let Some(provider) = providers(home).into_iter().find(|provider| provider.name() == name) {
+        return Ok(Some(provider));
+    }
+    let added = RunnersFile::new(home.runners_file()).load()?;
+    added.iter().find(|entry| entry.name == name).map(|entry| make_provider(home)(entry)).transpose()
+}
+
 /// The agent's program: `OVERSIDE_AGENT`, or the file beside this one.
-#[cfg(target_os = "linux")]
-fn agent() -> PathBuf {
+fn agent() -> std::path::PathBuf {
     if let Some(agent) = env::var_os("OVERSIDE_AGENT").filter(|agent| !agent.is_empty()) {
         return agent.into();
     }

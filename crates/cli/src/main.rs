@@ -2,17 +2,24 @@
 
 mod arguments;
 mod daemon;
+mod diagnose;
 mod launch;
 mod plugin;
+mod runner;
 mod show;
+mod usage;
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{
+    io::IsTerminal,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use arguments::{Arguments, Command, Format, SettingsCommand};
 use clap::Parser;
-use overside_config::{DefaultSocket, DockerContext, Home, SettingsFile};
+use overside_config::{DefaultSocket, DockerContext, Home, Policy, SettingsFile};
 use overside_control::Client;
-use overside_model::{ErrorCode, Problem, State, Status};
+use overside_model::{ErrorCode, KeepOrder, Problem, Settings, State, Status};
 use serde_json::Value;
 
 /// What the Docker CLI ends with after a wrong flag or argument.
@@ -35,7 +42,7 @@ fn main() -> ExitCode {
         }
     };
     match run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(problem) => {
             eprintln!("overside: {}", problem.sentence());
             ExitCode::FAILURE
@@ -43,22 +50,25 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments) -> Result<(), Problem> {
+fn run(arguments: Arguments) -> Result<ExitCode, Problem> {
     let home = Home::from_environment()?;
     if let Command::Daemon { detached } = arguments.command {
-        return daemon::run(home, detached);
+        return daemon::run(home, detached).map(|()| ExitCode::SUCCESS);
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Problem::new(ErrorCode::Internal, format!("cannot start: {error}"), ""))?;
-    runtime.block_on(command(arguments.command, &home))
+    if let Command::Diagnose { format, bundle } = arguments.command {
+        return runtime.block_on(diagnose::run(&home, format, bundle.as_deref()));
+    }
+    runtime.block_on(command(arguments.command, &home)).map(|()| ExitCode::SUCCESS)
 }
 
 async fn command(command: Command, home: &Home) -> Result<(), Problem> {
     let client = Client::new(home.control_socket());
     match command {
-        Command::Start { timeout, idle_timeout, runner } => {
+        Command::Start { timeout, idle_timeout, runner, take_over } => {
             launch::ensure_daemon(home, &client, timeout).await?;
             if let Some(idle_timeout) = idle_timeout {
                 client.set_setting("idle-timeout", idle_timeout.into()).await?;
@@ -66,13 +76,18 @@ async fn command(command: Command, home: &Home) -> Result<(), Problem> {
             if let Some(runner) = runner {
                 client.set_setting("runner", runner.into()).await?;
             }
-            let status = client.enable().await?;
+            let status = if take_over { client.take_over().await? } else { client.enable().await? };
             eprint!("{}", show::started(&status, std::env::var("DOCKER_HOST").ok().as_deref()));
             Ok(())
         }
         Command::Stop { force } => stop(home, &client, force).await,
         Command::Idle => {
             let status = client.idle().await?;
+            eprintln!("Overside is {}.", status.state.name());
+            Ok(())
+        }
+        Command::Resume => {
+            let status = client.resume().await?;
             eprintln!("Overside is {}.", status.state.name());
             Ok(())
         }
@@ -88,11 +103,41 @@ async fn command(command: Command, home: &Home) -> Result<(), Problem> {
         Command::Status { format, watch: true } => {
             let mut watch = client.watch().await?;
             let redraw = std::io::stdout().is_terminal() && format == Format::Pretty;
-            while let Some(status) = watch.next().await {
-                print_status(&status, format, redraw);
+            let mut shown: Option<(Status, Instant)> = None;
+            loop {
+                // The daemon tells changes only; what counts down between them is counted here.
+                let tick = tokio::time::sleep(Duration::from_secs(1));
+                tokio::select! {
+                    status = watch.next() => {
+                        let Some(status) = status? else { break };
+                        print_status(&status, format, redraw);
+                        shown = Some((status, Instant::now()));
+                    }
+                    () = tick, if redraw => if let Some((status, since)) = &shown {
+                        print_status(&show::later(status, since.elapsed()), format, redraw);
+                    },
+                }
             }
             Err(Problem::new(ErrorCode::DaemonUnreachable, "the daemon has ended", "Start it with `overside start`."))
         }
+        Command::Keep { file, volumes, images } => {
+            let file =
+                file.unwrap_or_else(|| jiff::Zoned::now().strftime("overside-%Y%m%d-%H%M%S.zip").to_string().into());
+            let named = |names: Vec<String>| Some(names).filter(|names| !names.is_empty());
+            let order = KeepOrder { file: absolute(&file)?, volumes: named(volumes), images: named(images) };
+            let kept = client.keep(&order).await?;
+            eprint!("{}", show::work("Kept in", &order.file, &kept));
+            Ok(())
+        }
+        Command::Restore { file } => {
+            let file = absolute(&file)?;
+            let restored = client.restore(&file).await?;
+            eprint!("{}", show::work("Restored from", &file, &restored));
+            Ok(())
+        }
+        Command::Usage { csv: Some(file), .. } => usage::export(home, &client, &file).await,
+        Command::Usage { csv: None, format } => usage::show(home, &client, format).await,
+        Command::Runner(command) => runner::run(command, home, &client).await,
         Command::Settings(command) => settings(command, home, &client).await,
         Command::Version => {
             println!("overside {}", env!("CARGO_PKG_VERSION"));
@@ -101,13 +146,35 @@ async fn command(command: Command, home: &Home) -> Result<(), Problem> {
             }
             Ok(())
         }
-        Command::Daemon { .. } => Ok(()),
+        Command::Daemon { .. } | Command::Diagnose { .. } => Ok(()),
     }
+}
+
+/// The path as the daemon, which is elsewhere, finds it.
+fn absolute(path: &std::path::Path) -> Result<String, Problem> {
+    let unusable = || Problem::new(ErrorCode::KeepFailed, format!("the path {} cannot be used", path.display()), "");
+    let path = std::path::absolute(path).map_err(|_| unusable())?;
+    path.into_os_string().into_string().map_err(|_| unusable())
 }
 
 /// Turns off. Without a daemon, what a killed one left behind is put right: the settings, the Docker context, an environment.
 async fn stop(home: &Home, client: &Client, force: bool) -> Result<(), Problem> {
-    match client.disable(force).await {
+    let mut result = client.disable(force).await;
+    if let Err(problem) = &result
+        && problem.code == ErrorCode::WorkWouldBeLost
+        && std::io::stdin().is_terminal()
+        && std::io::stderr().is_terminal()
+    {
+        eprint!("{}\nTurn off all the same? [y/N] ", problem.sentence());
+        let mut answer = String::new();
+        // An input that cannot be read is no consent.
+        let _ = std::io::stdin().read_line(&mut answer);
+        if !matches!(answer.trim(), "y" | "Y" | "yes") {
+            return Err(Problem::new(ErrorCode::Cancelled, "nothing was changed", ""));
+        }
+        result = client.disable(true).await;
+    }
+    match result {
         Ok(_) => {
             eprintln!("Overside is off.");
             Ok(())
@@ -165,26 +232,34 @@ fn without_daemon(home: &Home, problem: Problem) -> Result<Status, Problem> {
 
 async fn settings(command: SettingsCommand, home: &Home, client: &Client) -> Result<(), Problem> {
     let file = SettingsFile::new(home.settings_file());
+    let policy = || Policy::load(&Policy::system_path());
     match command {
-        SettingsCommand::Get { name: Some(name) } => {
-            let value = match client.settings().await {
-                Ok(settings) => match settings.get(&name) {
-                    Some(entry) => entry.get("value").cloned().unwrap_or(Value::Null),
-                    None => file.load()?.get(&name)?,
-                },
-                Err(_) => file.load()?.get(&name)?,
+        SettingsCommand::Get { name } => {
+            let told = client.settings().await.ok();
+            let (own, policy) =
+                if told.is_some() { (Settings::default(), Policy::default()) } else { (file.load()?, policy()?) };
+            let applied = policy.apply(&own);
+            let of = |name: &str| match told.as_ref().and_then(|told| told.get(name)) {
+                Some(entry) => {
+                    let source = entry.get("source").and_then(Value::as_str).unwrap_or_default().to_owned();
+                    (entry.get("value").cloned().unwrap_or_default(), source)
+                }
+                None => (applied.get(name).unwrap_or_default(), policy.source(name, &own).name().to_owned()),
             };
-            println!("{}", show::plain(&value));
-            Ok(())
-        }
-        SettingsCommand::Get { name: None } => {
-            print!("{}", show::settings(&file.load()?));
+            match name {
+                Some(name) => {
+                    applied.get(&name)?;
+                    println!("{}", show::plain(&of(&name).0));
+                }
+                None => print!("{}", show::settings(of)),
+            }
             Ok(())
         }
         SettingsCommand::Set { name, value } => match client.set_setting(&name, value.clone().into()).await {
             Err(problem) if problem.code == ErrorCode::DaemonUnreachable => {
                 let mut settings = file.load()?;
                 settings.set(&name, &value.into())?;
+                policy()?.check(&name, &settings)?;
                 file.save(&settings)
             }
             result => result,

@@ -3,7 +3,7 @@
 use std::{fmt::Write, time::Duration};
 
 use overside_config::Home;
-use overside_model::{Problem, Settings, State, Status, Usage, settings::TABLE};
+use overside_model::{DesktopSettings, Problem, PromptReason, Settings, State, Status, Usage, Work, settings::TABLE};
 use serde_json::Value;
 
 /// A duration in the two largest units that it has.
@@ -36,7 +36,7 @@ pub(crate) fn started(status: &Status, docker_host: Option<&str>) -> String {
 pub(crate) fn status(status: &Status) -> String {
     let mut text = String::new();
     let mut row = |name: &str, value: String| {
-        let _ = writeln!(text, "{name:<12}{value}");
+        let _ = writeln!(text, "{name:<13}{value}");
     };
     row("State", format!("{} on {}", status.state.name(), status.runner));
     if let Some(progress) = &status.progress {
@@ -58,6 +58,21 @@ pub(crate) fn status(status: &Status) -> String {
     if let Some(seconds) = status.grace_remaining_seconds {
         row("Deleted in", duration(seconds));
     }
+    if let Some(prompt) = &status.prompt {
+        let question = match prompt.reason {
+            PromptReason::Inactivity => "nothing happens",
+            PromptReason::LongSession => "this session is long",
+        };
+        let left = duration(prompt.answer_within_seconds);
+        row("Still there?", format!("{question}: suspended in {left}; `overside later` or `overside idle`"));
+    }
+    for (index, work) in status.at_risk.iter().enumerate() {
+        let kept = work.kept_in.as_ref().map(|archive| format!(" (kept in {archive})")).unwrap_or_default();
+        row(if index == 0 { "To be lost" } else { "" }, format!("{} {}{kept}", work.kind.name(), work.name));
+    }
+    for (index, poller) in status.ignored_pollers.iter().enumerate() {
+        row(if index == 0 { "Ignored" } else { "" }, format!("{}: {} polling calls", poller.program, poller.calls));
+    }
     row("Used today", format!("{} of {}", duration(status.usage.today_seconds), duration(status.usage.limit_seconds)));
     row("Socket", format!("unix://{}", status.socket));
     if let Some(error) = &status.error {
@@ -67,6 +82,22 @@ pub(crate) fn status(status: &Status) -> String {
         }
     }
     text
+}
+
+/// The status as it is when nothing has changed for some time: what counts, has counted.
+pub(crate) fn later(status: &Status, passed: Duration) -> Status {
+    let passed = passed.as_secs();
+    let mut status = status.clone();
+    for left in [&mut status.idle_in_seconds, &mut status.grace_remaining_seconds].into_iter().flatten() {
+        *left = left.saturating_sub(passed);
+    }
+    if let Some(prompt) = &mut status.prompt {
+        prompt.answer_within_seconds = prompt.answer_within_seconds.saturating_sub(passed);
+    }
+    if status.state == State::Running {
+        status.usage.today_seconds += passed;
+    }
+    status
 }
 
 /// The status while no daemon runs.
@@ -83,23 +114,46 @@ pub(crate) fn without_daemon(home: &Home, settings: &Settings, error: Problem) -
         grace_remaining_seconds: None,
         prompt: None,
         usage: Usage { today_seconds: 0, limit_seconds: settings.daily_limit.as_secs() },
+        at_risk: Vec::new(),
         ports: Vec::new(),
         mounts: Vec::new(),
         error: Some(error),
+        first_use: !home.engine_facts_file().exists(),
+        desktop: DesktopSettings {
+            language: settings.language,
+            notifications: settings.notifications,
+            start_at_login: settings.start_at_login,
+        },
+        version: String::new(),
     }
 }
 
 /// A value as it is typed on a command line.
 pub(crate) fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    match value {
+        Value::String(text) => text.clone(),
+        // As it is typed: names with commas.
+        Value::Array(list) => list.iter().map(plain).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    }
+}
+
+/// After `overside keep` and `overside restore`.
+pub(crate) fn work(what: &str, file: &str, work: &[Work]) -> String {
+    let mut text = format!("{what} {file}: {}\n", if work.is_empty() { "nothing" } else { "" }).replace(": \n", ":\n");
+    for work in work {
+        let _ = writeln!(text, "  {} {}", work.kind.name(), work.name);
+    }
+    text
 }
 
 /// `overside settings get`.
-pub(crate) fn settings(settings: &Settings) -> String {
-    let mut text = String::new();
+/// Each setting's value and where it comes from are asked by name.
+pub(crate) fn settings(of: impl Fn(&str) -> (Value, String)) -> String {
+    let mut text = format!("{:<30}{:<10}{:<9}accepts\n", "name", "value", "from");
     for row in TABLE {
-        let value = settings.get(row.name).unwrap_or(Value::Null);
-        let _ = writeln!(text, "{:<22}{:<10}{}", row.name, plain(&value), row.expected);
+        let (value, source) = of(row.name);
+        let _ = writeln!(text, "{:<30}{:<10}{source:<9}{}", row.name, plain(&value), row.expected);
     }
     text
 }
@@ -147,6 +201,6 @@ mod tests {
     fn an_error_is_shown_with_its_next_step() {
         let error = Some(Problem::new(ErrorCode::EngineMissing, "no dockerd", "Install it."));
         let text = status(&Status { error, ..idle() });
-        assert!(text.ends_with("Error       no dockerd\n            Install it.\n"), "{text}");
+        assert!(text.ends_with("Error        no dockerd\n             Install it.\n"), "{text}");
     }
 }

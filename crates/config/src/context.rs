@@ -3,6 +3,8 @@
 //! The CLI's store is `contexts/meta/<sha256 of the name>/meta.json` and the member `currentContext` of `config.json`, both
 //! under `DOCKER_CONFIG` or `~/.docker`. Everything else in these files is the user's and is kept as it is.
 
+mod target;
+
 use std::{
     env, io,
     path::{Path, PathBuf},
@@ -10,6 +12,8 @@ use std::{
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+
+pub use target::{ChosenBy, Target};
 
 use crate::write_atomically;
 

@@ -46,9 +46,24 @@ impl Home {
         Self { config: directory.to_owned(), data: directory.to_owned(), runtime: directory.to_owned() }
     }
 
+    /// The one directory that everything lies in, where `OVERSIDE_HOME` has moved it.
+    pub(crate) fn moved(&self) -> Option<PathBuf> {
+        (self.config == self.runtime).then(|| self.config.clone())
+    }
+
     /// The settings.
     pub fn settings_file(&self) -> PathBuf {
         self.config.join("settings.json")
+    }
+
+    /// The runners that were added.
+    pub fn runners_file(&self) -> PathBuf {
+        self.config.join("runners.json")
+    }
+
+    /// The keys of hosts that the user has accepted, in OpenSSH's format.
+    pub fn known_hosts_file(&self) -> PathBuf {
+        self.config.join("known_hosts")
     }
 
     /// The Docker API.
@@ -84,6 +99,34 @@ impl Home {
     /// The Docker context that was current before Overside's.
     pub fn previous_context_file(&self) -> PathBuf {
         self.data.join("docker-context.json")
+    }
+
+    /// The usage ledger.
+    pub fn usage_file(&self) -> PathBuf {
+        self.data.join("usage.sqlite")
+    }
+
+    /// How large the window was left.
+    pub fn window_file(&self) -> PathBuf {
+        self.data.join("window.json")
+    }
+
+    /// The home's own identifier, made at the first call: by it a runner tells the environments of this home from those
+    /// of the same user's other computers.
+    ///
+    /// # Errors
+    /// Where it can be neither read nor written.
+    pub fn identity(&self) -> Result<String, Problem> {
+        let path = self.data.join("home-id");
+        match fs_err::read_to_string(&path) {
+            Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(unusable(&path, &error)),
+        }
+        let identity = format!("{:032x}", rand::random::<u128>());
+        crate::write_atomically(&path, format!("{identity}\n").as_bytes()).map_err(|error| unusable(&path, &error))?;
+        Ok(identity)
     }
 
     fn lock_file(&self) -> PathBuf {
@@ -185,6 +228,14 @@ mod tests {
             drop(Home::at(directory.path()).lock().unwrap());
             assert_eq!(mode(), after);
         }
+    }
+
+    #[test]
+    fn a_home_keeps_its_identity_and_shares_it_with_no_other() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let identity = Home::at(one.path()).identity().unwrap();
+        assert_eq!(Home::at(one.path()).identity(), Ok(identity.clone()));
+        assert_ne!(Home::at(other.path()).identity(), Ok(identity));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Answers that Overside gives itself, in the engine's own words.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 use crate::{IdleAnswer, Route, route::Class};
@@ -12,7 +14,7 @@ pub struct LocalAnswer {
     /// Headers besides the content's type and length.
     pub headers: Vec<(String, String)>,
     /// The content's type.
-    pub content_type: &'static str,
+    pub content_type: Cow<'static, str>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -29,14 +31,14 @@ pub fn error_body(message: &str) -> Vec<u8> {
 /// `facts` is what the last engine told while it was fresh: an object with `ping` (its headers), `version` and `info`.
 pub fn answer_without_engine(route: &Route<'_>, facts: &Value) -> Option<LocalAnswer> {
     let Class::Passive(answer) = route.class else { return None };
-    let headers = headers(facts)?;
+    let headers = engine_headers(facts)?;
     let name = route.name.unwrap_or_default();
     let (status, body) = match answer {
         IdleAnswer::Ping => {
             return Some(LocalAnswer {
                 status: 200,
                 headers,
-                content_type: "text/plain; charset=utf-8",
+                content_type: "text/plain; charset=utf-8".into(),
                 body: b"OK".into(),
             });
         }
@@ -48,16 +50,47 @@ pub fn answer_without_engine(route: &Route<'_>, facts: &Value) -> Option<LocalAn
         IdleAnswer::NoImage => (404, json!({ "message": format!("No such image: {}", tagged(name)) }).to_string()),
         IdleAnswer::NoVolume => (404, json!({ "message": format!("get {name}: no such volume") }).to_string()),
     };
-    Some(LocalAnswer { status, headers, content_type: "application/json", body: format!("{body}\n").into() })
+    Some(LocalAnswer { status, headers, content_type: "application/json".into(), body: format!("{body}\n").into() })
 }
 
 /// The headers by which clients recognise the engine's API version. Without them a client would fall back to an old API for
 /// the rest of its command, so that without them nothing is answered locally.
-fn headers(facts: &Value) -> Option<Vec<(String, String)>> {
+pub fn engine_headers(facts: &Value) -> Option<Vec<(String, String)>> {
     let ping = facts.get("ping")?.as_object()?;
     let headers: Vec<_> =
         ping.iter().filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect();
     headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("api-version")).then_some(headers)
+}
+
+/// API versions by the engine's version, from the Engine API's version history; the first that is not newer counts.
+const API_VERSIONS: [((u32, u32), &str); 12] = [
+    ((29, 0), "1.52"),
+    ((28, 3), "1.51"),
+    ((28, 2), "1.50"),
+    ((28, 1), "1.49"),
+    ((28, 0), "1.48"),
+    ((27, 2), "1.47"),
+    ((27, 0), "1.46"),
+    ((26, 0), "1.45"),
+    ((25, 0), "1.44"),
+    ((24, 0), "1.43"),
+    ((23, 0), "1.42"),
+    ((20, 10), "1.41"),
+];
+
+/// The facts that are known of an engine by its version only: enough for `_ping`. A newer engine than the table's is taken for
+/// the table's newest, whose API it speaks as well. None for one that is older.
+pub fn facts_of_version(version: &str) -> Option<Value> {
+    let mut numbers = version.split(['.', '+', '-', '~']).map(str::parse::<u32>);
+    let version = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+    let (_, api) = API_VERSIONS.iter().find(|(since, _)| *since <= version)?;
+    Some(json!({ "ping": {
+        "api-version": api,
+        "builder-version": "2",
+        "docker-experimental": "false",
+        "ostype": "linux",
+        "swarm": "inactive",
+    }}))
 }
 
 /// An image's name as the engine repeats it: with the tag that it assumed.
@@ -87,6 +120,22 @@ mod tests {
         assert_eq!(text(Method::GET, "/v1.41/containers/json"), Some((200, "[]\n".to_owned())));
         let missing = "{\"message\":\"No such image: busybox:latest\"}\n".to_owned();
         assert_eq!(text(Method::GET, "/images/busybox/json"), Some((404, missing)));
+    }
+
+    #[test]
+    fn a_version_alone_is_enough_for_a_ping_and_for_nothing_else() {
+        let api = |version| Some(facts_of_version(version)?["ping"]["api-version"].as_str().unwrap().to_owned());
+        assert_eq!(api("20.10.24+dfsg1").as_deref(), Some("1.41"));
+        assert_eq!(api("28.5.2").as_deref(), Some("1.51"));
+        assert_eq!(api("27.1.1").as_deref(), Some("1.46"));
+        assert_eq!(api("31.0.0-rc.1").as_deref(), Some("1.52"));
+        for unknown in ["19.03.1", "", "master", "20"] {
+            assert_eq!(api(unknown), None, "{unknown}");
+        }
+        let facts = facts_of_version("28.5.2").unwrap();
+        let answered = |path| answer_without_engine(&Route::find(&Method::GET, path), &facts).is_some();
+        assert!(answered("/_ping") && answered("/containers/json"));
+        assert!(!answered("/version") && !answered("/info"));
     }
 
     #[test]

@@ -1,18 +1,23 @@
 //! Engine labels that must not reach clients.
 
-use serde_json::Value;
+use crate::json::{Document, Part};
 
 /// Compose takes an engine with a label of this prefix for Docker Desktop, and calls the socket that the label names.
 const DESKTOP: &str = "com.docker.desktop.";
 
-/// The body of `GET /info` without the labels by which Compose recognises Docker Desktop. None if there are none: the body is
-/// then to be forwarded byte for byte.
+/// The body of `GET /info` without the labels by which Compose recognises Docker Desktop, and otherwise byte for byte. None if
+/// there are none.
 pub fn without_desktop_labels(info: &[u8]) -> Option<Vec<u8>> {
-    let mut info: Value = serde_json::from_slice(info).ok()?;
-    let labels = info.get_mut("Labels")?.as_array_mut()?;
-    let before = labels.len();
-    labels.retain(|label| !label.as_str().is_some_and(|label| label.starts_with(DESKTOP)));
-    (labels.len() < before).then(|| info.to_string().into_bytes())
+    let (mut document, root) = Document::parse(info).ok()?;
+    let labels = root.member("Labels").ok()??;
+    let all = labels.elements().ok()?;
+    let misleads = |label: &Part<'_>| matches!(label.text(), Ok(Some(text)) if text.starts_with(DESKTOP));
+    if !all.iter().any(misleads) {
+        return None;
+    }
+    let kept: Vec<&str> = all.iter().filter(|label| !misleads(label)).map(|label| label.json()).collect();
+    document.put(labels, format!("[{}]", kept.join(",")));
+    document.finish()
 }
 
 #[cfg(test)]
@@ -21,9 +26,9 @@ mod tests {
 
     #[test]
     fn compose_does_not_take_the_engine_for_docker_desktop() {
-        let info = br#"{"ID":"x","Labels":["a=b","com.docker.desktop.address=unix:///x.sock"],"NCPU":2}"#;
+        let info = br#"{"ID":"x","Labels":["a=b","com.docker.desktop.address=unix:///x.sock"], "MemTotal":117777777777777777777777777e3}"#;
         let stripped = without_desktop_labels(info).unwrap();
-        assert_eq!(stripped, br#"{"ID":"x","Labels":["a=b"],"NCPU":2}"#);
+        assert_eq!(stripped, br#"{"ID":"x","Labels":["a=b"], "MemTotal":117777777777777777777777777e3}"#);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! runners) mount the socket that they speak to themselves, and mean the engine behind it. Every other path is refused until
 //! the laptop's files can be brought into the environment.
 
-use serde_json::Value;
+use crate::json::{Document, Part};
 
 /// The engine's socket inside the environment.
 const ENGINE_SOCKET: &str = "/run/docker.sock";
@@ -19,6 +19,12 @@ pub enum Refusal {
     /// The body is not JSON, so that nobody can say what it would mount.
     #[error("the request's body is not valid JSON")]
     NotJson,
+    /// It says something twice, so that nobody can say which of both the engine takes.
+    #[error("the request's body has {name} twice")]
+    Ambiguous {
+        /// The member's name.
+        name: String,
+    },
     /// It binds a path of the laptop.
     #[error("cannot mount {path}: this version of Overside does not bring files of this machine into the environment")]
     HostPath {
@@ -31,7 +37,7 @@ impl Refusal {
     /// What the user can do instead.
     pub const fn hint(&self) -> &'static str {
         match self {
-            Self::NotJson => "",
+            Self::NotJson | Self::Ambiguous { .. } => "",
             Self::HostPath { .. } => "Use a named volume, `docker cp` or a build with COPY.",
         }
     }
@@ -42,80 +48,90 @@ impl Refusal {
 pub enum BodyKind {
     /// `POST /containers/create`.
     Container,
+    /// `POST /containers/{id}/start`, which took a host configuration before API 1.24.
+    Start,
     /// `POST /volumes/create`.
     Volume,
     /// `POST /services/create` and `/services/{id}/update`.
     Service,
 }
 
-/// Changes the body so that it means the environment. `own_socket` is the socket that the client is connected to, which means
-/// the engine too. None if nothing has to change: the body is then to be forwarded byte for byte.
+/// Changes the body so that it means the environment, and leaves every other byte as it is. `own_socket` is the socket that
+/// the client is connected to, which means the engine too. None if nothing has to change.
 ///
 /// # Errors
 /// [`Refusal`], and the request must then not be forwarded.
 pub fn rewrite_body(kind: BodyKind, body: &[u8], own_socket: &str) -> Result<Option<Vec<u8>>, Refusal> {
-    let mut json: Value = serde_json::from_slice(body).map_err(|_| Refusal::NotJson)?;
-    let mut rewriter = Rewriter { own_socket, changed: false };
+    let (document, root) = Document::parse(body)?;
+    let mut rewriter = Rewriter { own_socket, document };
     match kind {
         BodyKind::Container => {
-            if let Some(host_config) = member(&mut json, "HostConfig") {
-                rewriter.binds(host_config)?;
-                rewriter.mounts(host_config)?;
+            // Engines before 23.0 take the host configuration's members from the top level where there is no other.
+            rewriter.host_config(root)?;
+            if let Some(host_config) = root.member("HostConfig")? {
+                rewriter.host_config(host_config)?;
             }
         }
-        BodyKind::Volume => volume_driver(&mut json, "Driver", "DriverOpts")?,
+        BodyKind::Start => rewriter.host_config(root)?,
+        BodyKind::Volume => volume_driver(root, "Driver", "DriverOpts")?,
         BodyKind::Service => {
-            let template = member(&mut json, "TaskTemplate");
-            if let Some(container) = template.and_then(|template| member(template, "ContainerSpec")) {
+            if let Some(template) = root.member("TaskTemplate")?
+                && let Some(container) = template.member("ContainerSpec")?
+            {
                 rewriter.mounts(container)?;
             }
         }
     }
-    Ok(rewriter.changed.then(|| json.to_string().into_bytes()))
+    Ok(rewriter.document.finish())
 }
 
 struct Rewriter<'a> {
     own_socket: &'a str,
-    changed: bool,
+    document: Document<'a>,
 }
 
-impl Rewriter<'_> {
+impl<'a> Rewriter<'a> {
     fn means_engine(&self, path: &str) -> bool {
         KNOWN_SOCKETS.contains(&path) || (path == self.own_socket && !path.is_empty())
     }
 
-    fn binds(&mut self, host_config: &mut Value) -> Result<(), Refusal> {
-        for bind in elements(host_config, "Binds") {
-            let Some(text) = bind.as_str() else { continue };
-            let Some(source) = host_source(text) else { continue };
+    fn host_config(&mut self, host_config: Part<'a>) -> Result<(), Refusal> {
+        self.binds(host_config)?;
+        self.mounts(host_config)
+    }
+
+    fn binds(&mut self, host_config: Part<'a>) -> Result<(), Refusal> {
+        for bind in elements(host_config, "Binds")? {
+            let Some(text) = bind.text()? else { continue };
+            let Some(source) = host_source(&text) else { continue };
             if !self.means_engine(source) {
                 return Err(Refusal::HostPath { path: source.to_owned() });
             }
             if source != ENGINE_SOCKET {
-                *bind = format!("{ENGINE_SOCKET}{}", &text[source.len()..]).into();
-                self.changed = true;
+                self.document.replace(bind, &format!("{ENGINE_SOCKET}{}", &text[source.len()..]));
             }
         }
         Ok(())
     }
 
-    fn mounts(&mut self, value: &mut Value) -> Result<(), Refusal> {
-        for mount in elements(value, "Mounts") {
-            match member(mount, "Type").and_then(|kind| kind.as_str()) {
+    fn mounts(&mut self, owner: Part<'a>) -> Result<(), Refusal> {
+        for mount in elements(owner, "Mounts")? {
+            match text(mount, "Type")?.as_deref() {
                 Some("bind") => {
-                    let Some(source) = member(mount, "Source") else { continue };
-                    let path = source.as_str().unwrap_or_default();
-                    if !self.means_engine(path) {
-                        return Err(Refusal::HostPath { path: path.to_owned() });
+                    let Some(source) = mount.member("Source")? else { continue };
+                    // Without a path it is the engine's to refuse.
+                    let Some(path) = source.text()?.filter(|path| !path.is_empty()) else { continue };
+                    if !self.means_engine(&path) {
+                        return Err(Refusal::HostPath { path });
                     }
                     if path != ENGINE_SOCKET {
-                        *source = ENGINE_SOCKET.into();
-                        self.changed = true;
+                        self.document.replace(source, ENGINE_SOCKET);
                     }
                 }
                 Some("volume") => {
-                    let options = member(mount, "VolumeOptions");
-                    if let Some(config) = options.and_then(|options| member(options, "DriverConfig")) {
+                    if let Some(options) = mount.member("VolumeOptions")?
+                        && let Some(config) = options.member("DriverConfig")?
+                    {
                         volume_driver(config, "Name", "Options")?;
                     }
                 }
@@ -126,26 +142,24 @@ impl Rewriter<'_> {
     }
 }
 
-/// A member by name, in any case: Go's JSON decoder, and so the engine, takes it in any case too.
-fn member<'a>(value: &'a mut Value, name: &str) -> Option<&'a mut Value> {
-    let object = value.as_object_mut()?;
-    // Where a name stands twice in different cases, the engine takes the last one.
-    object.iter_mut().filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value).next_back()
+fn elements<'a>(owner: Part<'a>, name: &str) -> Result<Vec<Part<'a>>, Refusal> {
+    owner.member(name)?.map_or(Ok(Vec::new()), Part::elements)
 }
 
-fn elements<'a>(value: &'a mut Value, name: &str) -> impl Iterator<Item = &'a mut Value> {
-    member(value, name).and_then(Value::as_array_mut).into_iter().flatten()
+fn text(owner: Part<'_>, name: &str) -> Result<Option<String>, Refusal> {
+    owner.member(name)?.map_or(Ok(None), Part::text)
 }
 
 /// A volume of the local driver with `o=bind` is a bind mount in disguise.
-fn volume_driver(value: &mut Value, driver: &str, options: &str) -> Result<(), Refusal> {
-    let local =
-        member(value, driver).and_then(|name| name.as_str()).is_none_or(|name| name.is_empty() || name == "local");
-    let Some(options) = member(value, options).filter(|_| local) else { return Ok(()) };
-    let flags = member(options, "o").and_then(|flags| flags.as_str()).unwrap_or_default();
+fn volume_driver(owner: Part<'_>, driver: &str, options: &str) -> Result<(), Refusal> {
+    let driver = text(owner, driver)?.unwrap_or_default();
+    let Some(options) = owner.member(options)?.filter(|_| driver.is_empty() || driver == "local") else {
+        return Ok(());
+    };
+    let entry = |key| options.entry(key)?.map_or(Ok(None), Part::text);
+    let flags = entry("o")?.unwrap_or_default();
     if flags.split(',').any(|flag| matches!(flag, "bind" | "rbind")) {
-        let path = member(options, "device").and_then(|device| device.as_str()).unwrap_or_default().to_owned();
-        return Err(Refusal::HostPath { path });
+        return Err(Refusal::HostPath { path: entry("device")?.unwrap_or_default() });
     }
     Ok(())
 }
@@ -164,7 +178,7 @@ fn host_source(bind: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -229,6 +243,55 @@ mod tests {
         let spec = json!({"TaskTemplate": {"ContainerSpec": {"Mounts": [{"Type": "bind", "Source": "/src"}]}}});
         assert!(rewrite_body(BodyKind::Service, spec.to_string().as_bytes(), OWN).is_err());
         assert_eq!(rewrite_body(BodyKind::Service, b"{}", OWN), Ok(None));
+    }
+
+    #[test]
+    fn a_name_that_only_the_engine_would_recognise_hides_nothing() {
+        for body in [
+            r#"{"HoſtConfig":{"Binds":["/src:/x"]}}"#,
+            r#"{"HostConfig":{"Bind\u017f":["/src:/x"]}}"#,
+            r#"{"HostConfig":{"Mountſ":[{"TYPE":"bind","ſource":"/src","Target":"/x"}]}}"#,
+        ] {
+            let refused = rewrite_body(BodyKind::Container, body.as_bytes(), OWN);
+            assert!(matches!(refused, Err(Refusal::HostPath { .. })), "{body}");
+        }
+        let body =
+            "{\"Tas\u{212a}Template\":{\"ContainerSpec\":{\"Mounts\":[{\"Type\":\"bind\",\"Source\":\"/src\"}]}}}";
+        let refused = rewrite_body(BodyKind::Service, body.as_bytes(), OWN);
+        assert!(matches!(refused, Err(Refusal::HostPath { .. })));
+    }
+
+    #[test]
+    fn a_member_that_stands_twice_hides_nothing() {
+        // The engine merges objects and reuses elements of arrays: each of these makes a bind mount there.
+        for body in [
+            r#"{"HostConfig":{"Binds":["/src:/x"]},"HostConfig":{}}"#,
+            r#"{"HostConfig":{"Binds":["/src:/x"]},"hostconfig":{}}"#,
+            r#"{"HostConfig":{"Mounts":[{"Type":"bind","Source":"/src","Target":"/x"}],"Mounts":[{}]}}"#,
+            r#"{"HostConfig":{"Mounts":[{"Type":"volume","Type":"bind","Source":"/src","Target":"/x"}]}}"#,
+        ] {
+            let refused = rewrite_body(BodyKind::Container, body.as_bytes(), OWN);
+            assert!(matches!(refused, Err(Refusal::Ambiguous { .. })), "{body}");
+        }
+        let twice = r#"{"Labels":{"a":"1","A":"2"},"Env":[],"Env":["x"],"HostConfig":{"Binds":["v1:/x"]}}"#;
+        assert_eq!(rewrite_body(BodyKind::Container, twice.as_bytes(), OWN), Ok(None), "not ours to judge");
+    }
+
+    #[test]
+    fn the_forms_of_old_engines_are_looked_at_too() {
+        for body in [r#"{"Image":"x","Binds":["/src:/x"]}"#, r#"{"Binds":["/src:/x"],"HostConfig":null}"#] {
+            let refused = rewrite_body(BodyKind::Container, body.as_bytes(), OWN);
+            assert_eq!(refused, Err(Refusal::HostPath { path: "/src".to_owned() }), "{body}");
+        }
+        let started = rewrite_body(BodyKind::Start, br#"{"Binds":["/src:/x"]}"#, OWN);
+        assert_eq!(started, Err(Refusal::HostPath { path: "/src".to_owned() }));
+    }
+
+    #[test]
+    fn a_change_leaves_every_other_byte_as_it_is() {
+        let body = "{\"Memory\" : -0, \"Future\":1e999, \"Env\":[\"\\ud800\"],\n\"HostConfig\":{\"Binds\":[\"v1:/v\", \"/var/run/docker.sock:/s\"]} }";
+        let changed = rewrite_body(BodyKind::Container, body.as_bytes(), OWN).unwrap().unwrap();
+        assert_eq!(String::from_utf8(changed).unwrap(), body.replace("/var/run/docker.sock", "/run/docker.sock"));
     }
 
     #[test]

@@ -1,25 +1,40 @@
 //! The daemon as a whole: sockets, start, end.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
-use overside_config::Home;
+use overside_config::{Home, RunnersFile};
 use overside_control::Command;
 use overside_io::local::{BindError, Listener};
-use overside_model::{ErrorCode, Problem, State, Status, settings::TABLE};
-use overside_runner::Provider;
+use overside_model::{
+    Answer, ErrorCode, Hop, KeepOrder, Problem, Question, RunnerEntry, RunnerStatus, SessionQuery, State, Status,
+    UsageDays, UsageReport, UsageSessions, Work, settings::TABLE,
+};
+use overside_runner::{MakeProvider, Provider, Suggest};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{effects, gate::Doorkeeper, hub::Hub};
+use crate::{
+    effects,
+    gate::{Doorkeeper, enter},
+    hub::Hub,
+    keep,
+    runners::Runners,
+};
 
 /// What a daemon is made of.
 pub struct Wiring {
     /// Its directories. The caller holds the lock on them.
     pub home: Home,
-    /// The runners that settings can name.
+    /// The runners of this machine, which are always there.
     pub providers: Vec<Arc<dyn Provider>>,
+    /// Makes the providers of runners that are added.
+    pub make_provider: MakeProvider,
+    /// Addresses that a person may want to add.
+    pub suggest: Suggest,
+    /// The organisation's policy, which need not exist.
+    pub policy: PathBuf,
 }
 
 /// A daemon that listens on its sockets.
@@ -39,7 +54,11 @@ impl Daemon {
     pub async fn start(wiring: Wiring) -> Result<Self, Problem> {
         let control = bind(&wiring.home.control_socket())?;
         let docker = bind(&wiring.home.docker_socket())?;
-        let hub = Hub::new(wiring.home, wiring.providers);
+        let identity = wiring.home.identity()?;
+        let runners_file = RunnersFile::new(wiring.home.runners_file());
+        let runners = Runners::new(runners_file, wiring.providers, wiring.make_provider, wiring.suggest);
+        let hub = Hub::new(wiring.home, identity, runners, wiring.policy);
+        hub.expect_facts().await;
         hub.begin();
         take_over(&hub).await;
         Ok(Self { hub, shutdown: CancellationToken::new(), docker, control })
@@ -54,7 +73,7 @@ impl Daemon {
     pub async fn run(self) {
         let Self { hub, shutdown, docker, control } = self;
         let deadlines = tokio::spawn(hub.clone().keep_deadlines());
-        let gate = Arc::new(Doorkeeper(hub.clone()));
+        let gate = Arc::new(Doorkeeper { hub: hub.clone(), last_answers: Arc::default() });
         let controlled = Arc::new(Stopper { hub, shutdown: shutdown.clone() });
         tokio::join!(
             overside_proxy::serve(docker, gate, shutdown.clone()),
@@ -101,14 +120,34 @@ impl overside_control::Daemon for Stopper {
     async fn command(&self, command: Command) -> Result<(), Problem> {
         match command {
             Command::Enable => self.hub.enable(),
-            Command::Disable { .. } => {
+            Command::Disable { force } => {
+                let work = if force { Vec::new() } else { self.hub.work().await };
+                if !work.is_empty() {
+                    return Err(lost(&work));
+                }
                 let result = self.hub.disable(false);
                 self.until(|state| state == State::Stopped).await;
                 result
             }
+            Command::TakeOver => {
+                self.hub.take_over_next()?;
+                // After a failure this starts at once: somebody asks.
+                self.hub.enable()?;
+                enter(&self.hub, "overside start --take-over").await.map(drop)
+            }
             Command::Idle => {
+                // So that the status names it as soon as this returns.
+                if let Some(environment) = self.hub.environment() {
+                    let work = self.hub.work().await;
+                    self.hub.handle_work(&environment.id, work);
+                }
                 self.hub.idle_now()?;
                 self.until(|state| state != State::Running).await;
+                Ok(())
+            }
+            Command::Resume => {
+                self.hub.resume()?;
+                self.until(|state| state != State::Suspended).await;
                 Ok(())
             }
             Command::Later => {
@@ -126,15 +165,84 @@ impl overside_control::Daemon for Stopper {
         }
     }
 
+    fn runners(&self) -> Vec<RunnerStatus> {
+        self.hub.runners()
+    }
+
+    async fn test_runner(&self, name: &str) -> Result<Vec<Hop>, Problem> {
+        Ok(self.hub.runners.get(name)?.test().await)
+    }
+
+    fn addresses(&self) -> Vec<String> {
+        self.hub.runners.suggestions()
+    }
+
+    fn add_runner(&self, entry: RunnerEntry) -> Result<(), Problem> {
+        self.hub.runners.add(entry)
+    }
+
+    async fn remove_runner(&self, name: &str) -> Result<Option<Problem>, Problem> {
+        let provider = self.hub.remove_runner(name)?;
+        // A runner that is out of reach is forgotten all the same.
+        Ok(provider.forget().await.err())
+    }
+
+    async fn runner_question(&self, name: &str) -> Result<Option<Question>, Problem> {
+        self.hub.runners.get(name)?.question().await
+    }
+
+    async fn answer_runner(&self, name: &str, answer: Answer) -> Result<(), Problem> {
+        self.hub.runners.get(name)?.answer(answer).await
+    }
+
+    fn usage(&self) -> Result<UsageReport, Problem> {
+        self.hub.usage()
+    }
+
+    fn usage_days(&self, days: u32) -> Result<UsageDays, Problem> {
+        self.hub.usage_days(days)
+    }
+
+    fn usage_sessions(&self, query: &SessionQuery) -> Result<UsageSessions, Problem> {
+        self.hub.usage_sessions(query)
+    }
+
+    fn usage_csv(&self) -> Result<String, Problem> {
+        self.hub.usage_csv()
+    }
+
+    async fn keep(&self, order: KeepOrder) -> Result<Vec<Work>, Problem> {
+        if self.hub.environment().is_none() {
+            return Err(Problem::new(
+                ErrorCode::KeepFailed,
+                "there is no environment, and nothing to keep",
+                "An environment is made by the first docker command.",
+            ));
+        }
+        let (_under_way, environment) = enter(&self.hub, "overside keep").await?;
+        let kept = keep::keep(&environment.link, &order).await?;
+        self.hub.handle_kept(&environment.id, &kept);
+        Ok(kept)
+    }
+
+    async fn restore(&self, file: &str) -> Result<Vec<Work>, Problem> {
+        let (_under_way, environment) = enter(&self.hub, "overside restore").await?;
+        keep::restore(&environment.link, file).await
+    }
+
     fn settings(&self) -> Map<String, Value> {
-        let settings = self.hub.settings();
-        let entry = |name: &str| settings.get(name).unwrap_or(Value::Null);
         TABLE
             .iter()
             .map(|setting| {
-                let value =
-                    json!({ "value": entry(setting.name), "expected": setting.expected, "purpose": setting.purpose });
-                (setting.name.to_owned(), value)
+                let (value, source, rule) = self.hub.setting(setting.name);
+                let entry = json!({
+                    "value": value,
+                    "source": source.name(),
+                    "rule": rule,
+                    "expected": setting.expected,
+                    "purpose": setting.purpose,
+                });
+                (setting.name.to_owned(), entry)
             })
             .collect()
     }
@@ -142,6 +250,23 @@ impl overside_control::Daemon for Stopper {
     async fn set_setting(&self, name: &str, value: Value) -> Result<(), Problem> {
         self.hub.set_setting(name, &value)
     }
+}
+
+/// Longest list in one sentence.
+const NAMED: usize = 8;
+
+/// That this work would be lost.
+fn lost(work: &[Work]) -> Problem {
+    let mut named: Vec<String> =
+        work.iter().take(NAMED).map(|work| format!("{} {}", work.kind.name(), work.name)).collect();
+    if work.len() > NAMED {
+        named.push(format!("{} more", work.len() - NAMED));
+    }
+    Problem::new(
+        ErrorCode::WorkWouldBeLost,
+        format!("this would be lost with the environment: {}", named.join(", ")),
+        "Save it with `overside keep`, or go on with `overside stop -f`.",
+    )
 }
 
 fn bind(path: &std::path::Path) -> Result<Listener, Problem> {
@@ -165,7 +290,7 @@ fn bind(path: &std::path::Path) -> Result<Listener, Problem> {
 async fn take_over(hub: &Arc<Hub>) {
     let mut adopted = None;
     if let Some((record, credentials)) = hub.record_file.load() {
-        let provider = hub.providers.get(&record.runner).cloned();
+        let provider = hub.runners.get(&record.runner).ok();
         let enabled = hub.status_now().state != State::Stopped;
         if let Some(provider) = provider.filter(|_| enabled) {
             match effects::adopt(hub, provider, &record, credentials).await {
@@ -178,20 +303,9 @@ async fn take_over(hub: &Arc<Hub>) {
             }
         }
     }
-    for provider in hub.providers.values() {
-        let orphans = match provider.list().await {
-            Ok(ids) => ids.into_iter().filter(|id| Some(id) != adopted.as_ref()),
-            Err(problem) => {
-                tracing::warn!(%problem, runner = provider.name(), "cannot look for orphans");
-                continue;
-            }
-        };
-        for id in orphans {
-            tracing::info!(environment = %id, runner = provider.name(), "removing an orphan");
-            if let Err(problem) = provider.destroy(&id).await {
-                tracing::warn!(%problem, environment = %id, "an orphan cannot be removed");
-            }
-        }
+    // Other runners are looked at when they are used again: a daemon that starts reaches out to nobody.
+    for provider in hub.runners.fixed() {
+        effects::sweep(hub.clone(), provider, adopted.clone()).await;
     }
     if adopted.is_none()
         && let Err(problem) = hub.record_file.remove()

@@ -1,8 +1,10 @@
 //! The daemon's own calls to the engine. They go past the proxy, so that they never count as activity.
 
+use std::fmt::Write as _;
+
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http::{HeaderMap, Method, Request, Response, header};
+use http_body_util::{BodyExt, Empty, Full, Limited, combinators::BoxBody};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use overside_model::{ErrorCode, Problem};
@@ -11,24 +13,90 @@ use serde_json::Value;
 
 /// Longest answer that is read whole, in bytes.
 const MAX_ANSWER: usize = 16 << 20;
+/// Longest error that is read, in bytes.
+const MAX_ERROR: usize = 64 << 10;
 /// Longest line of an event stream, in bytes.
 const MAX_EVENT: usize = 1 << 20;
 
-fn unusable(path: &str, reason: impl std::fmt::Display) -> Problem {
+/// The body of a request.
+pub(crate) type Body = BoxBody<Bytes, std::io::Error>;
+
+/// A body without content.
+pub(crate) fn nothing() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed()
+}
+
+/// Text as a part of a URI.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/' | b':') {
+            escaped.push(byte.into());
+        } else {
+            let _ = write!(escaped, "%{byte:02X}");
+        }
+    }
+    escaped
+}
+
+pub(crate) fn unusable(path: &str, reason: impl std::fmt::Display) -> Problem {
     Problem::new(ErrorCode::EngineFailed, format!("the engine's answer to {path} is unusable: {reason}"), "")
 }
 
-async fn request(link: &Link, path: &str) -> Result<Response<Incoming>, Problem> {
+/// Sends a request, and returns the head of an answer that is no error.
+pub(crate) async fn send(
+    link: &Link,
+    method: Method,
+    path: &str,
+    content_type: Option<&str>,
+    body: Body,
+) -> Result<Response<Incoming>, Problem> {
     let stream = link.open_engine().await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| unusable(path, error))?;
     tokio::spawn(connection);
-    let request = Request::get(path)
-        .header(header::HOST, "docker")
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| unusable(path, error))?;
+    let mut request = Request::builder().method(method).uri(path).header(header::HOST, "docker");
+    if let Some(content_type) = content_type {
+        request = request.header(header::CONTENT_TYPE, content_type);
+    }
+    let request = request.body(body).map_err(|error| unusable(path, error))?;
     let response = sender.send_request(request).await.map_err(|error| unusable(path, error))?;
-    if response.status() == StatusCode::OK { Ok(response) } else { Err(unusable(path, response.status())) }
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    let status = response.status();
+    let body = Limited::new(response.into_body(), MAX_ERROR).collect().await;
+    let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let said =
+        serde_json::from_slice::<Value>(&body).ok().and_then(|body| Some(body.get("message")?.as_str()?.to_owned()));
+    Err(Problem::new(
+        ErrorCode::EngineFailed,
+        said.unwrap_or_else(|| format!("the engine answered {path} with {status}")),
+        "",
+    ))
+}
+
+/// Sends JSON, and reads the answer as JSON.
+pub(crate) async fn post_json(link: &Link, path: &str, value: &Value) -> Result<Value, Problem> {
+    let body = Full::new(Bytes::from(value.to_string())).map_err(|never| match never {}).boxed();
+    let answer = send(link, Method::POST, path, Some("application/json"), body).await?;
+    let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await.map_err(|error| unusable(path, error))?;
+    serde_json::from_slice(&body.to_bytes()).map_err(|error| unusable(path, error))
+}
+
+/// Reads an answer that tells of progress to its end; an error among it is one.
+pub(crate) async fn progress(path: &str, answer: Response<Incoming>) -> Result<(), Problem> {
+    let mut lines = Lines { body: answer.into_body(), buffer: BytesMut::new() };
+    while let Some(line) = lines.next().await {
+        if let Some(error) = line.get("error").and_then(Value::as_str) {
+            return Err(unusable(path, error));
+        }
+    }
+    Ok(())
+}
+
+async fn request(link: &Link, path: &str) -> Result<Response<Incoming>, Problem> {
+    send(link, Method::GET, path, None, nothing()).await
 }
 
 /// Reads an answer whole.

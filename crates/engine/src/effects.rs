@@ -1,10 +1,10 @@
 //! What the session machine asks for, carried out.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use overside_model::{
     EnvironmentId, ErrorCode, Problem, Progress, SessionId, Settings,
-    agent::{LeaseTerms, Limits, Operation as AgentOperation},
+    agent::{Found, LeaseTerms, Limits, Operation as AgentOperation, Owner, TakeOver},
 };
 use overside_runner::{Order, Provider};
 use overside_session::Operation;
@@ -14,8 +14,10 @@ use tokio::task::JoinHandle;
 use crate::{
     environment::Environment,
     facts,
-    hub::{Current, Hub},
+    hub::{Current, Hub, SURVEY},
+    inventory,
     record::Record,
+    runners::Runners,
 };
 
 /// Processes and threads of an environment: what a busy engine with a few hundred containers needs.
@@ -31,20 +33,19 @@ pub(crate) struct Plan {
     provider: Arc<dyn Provider>,
     limits: Limits,
     lease: LeaseTerms,
+    owner: Owner,
+    /// Go on with the session of another computer, where there is one.
+    take_over: bool,
 }
 
 pub(crate) fn prepare(
     settings: &Settings,
-    providers: &BTreeMap<String, Arc<dyn Provider>>,
+    runners: &Runners,
+    identity: &str,
     lease: LeaseTerms,
+    take_over: bool,
 ) -> Result<Plan, Problem> {
-    let provider = providers.get(&settings.runner).cloned().ok_or_else(|| {
-        Problem::new(
-            ErrorCode::UnknownName,
-            format!("there is no runner {:?}", settings.runner),
-            "Choose one with `overside settings set runner NAME`.",
-        )
-    })?;
+    let provider = runners.get(&settings.runner)?;
     let record = Record {
         session: SessionId::from_random(rand::random()),
         environment: EnvironmentId::from_random(rand::random()),
@@ -54,7 +55,12 @@ pub(crate) fn prepare(
         notes: Vec::new(),
     };
     let limits = Limits { milli_cpus: settings.milli_cpus, memory_bytes: settings.memory_bytes, pids: PIDS };
-    Ok(Plan { record, provider, limits, lease })
+    let owner = Owner {
+        home: identity.to_owned(),
+        computer: gethostname::gethostname().to_string_lossy().into_owned(),
+        started_at: record.started_at.clone(),
+    };
+    Ok(Plan { record, provider, limits, lease, owner, take_over })
 }
 
 /// Makes an environment and connects to it.
@@ -77,7 +83,12 @@ pub(crate) async fn start(hub: Arc<Hub>, operation: Operation, plan: Plan) {
 }
 
 async fn make(hub: &Arc<Hub>, plan: Plan) -> Result<(Record, Arc<Environment>), Problem> {
-    let Plan { mut record, provider, limits, lease } = plan;
+    let Plan { mut record, provider, limits, lease, owner, take_over } = plan;
+    let elsewhere = if take_over { living(&*provider).await? } else { None };
+    if let Some(found) = &elsewhere {
+        hub.handle_chosen(&record.environment, &found.id);
+        record.environment = found.id.clone();
+    }
     let id = record.environment.clone();
     let report = |progress: Progress| hub.handle_progress(&id, progress);
     let step = |step: &str, detail: &str| report(Progress { step: step.to_owned(), detail: detail.to_owned() });
@@ -86,18 +97,36 @@ async fn make(hub: &Arc<Hub>, plan: Plan) -> Result<(Record, Arc<Environment>), 
     };
     let credentials = Credentials::generate().map_err(unusable)?;
     hub.record_file.begin(&record, &credentials)?;
-    step("agent", "Starting the agent");
-    let order = Order { id: id.clone(), client_key: credentials.public_line().map_err(unusable)?, limits, lease };
-    let facts = provider.create(&order, &report).await?;
-    tracing::info!(environment = %id, timings = ?facts.timings, version = facts.engine_version, "environment made");
+    let client_key = credentials.public_line().map_err(unusable)?;
+    let facts = if elsewhere.is_some() {
+        step("agent", "Taking over the session of your other computer");
+        provider.take_over(&id, &TakeOver { client_key, owner }).await?
+    } else {
+        step("agent", "Starting the agent");
+        let order = Order { id: id.clone(), client_key, limits, lease, owner };
+        provider.create(&order, &report).await?
+    };
+    tracing::info!(environment = %id, timings = ?facts.timings, version = facts.engine_version, "there is an environment");
     record.host_key = Some(facts.host_key.clone());
     record.notes = facts.notes;
     hub.record_file.update(&record)?;
     step("connect", "Connecting to the engine");
+    let swept = provider.clone();
     let environment = Environment::connect(provider, id, credentials, facts.host_key, hub.patience.subscribe()).await?;
     let environment = Arc::new(environment);
+    if elsewhere.is_some() {
+        within(FREEZE, "thaw", environment.link.operate(AgentOperation::Thaw)).await?;
+        environment.link.operate(AgentOperation::Lease(lease)).await?;
+    }
     remember_facts(hub.clone(), environment.clone());
+    // What a lost client left is found at the next occasion to speak to the runner.
+    tokio::spawn(sweep(hub.clone(), swept, Some(environment.id.clone())));
     Ok((record, environment))
+}
+
+/// The living environment on a runner that can be taken over: what a failed attempt left with this home, too.
+async fn living(provider: &dyn Provider) -> Result<Option<Found>, Problem> {
+    Ok(provider.list().await?.into_iter().find(|found| found.alive && found.owner.is_some()))
 }
 
 /// Asks the fresh engine in the background what clients will want to know of it.
@@ -108,6 +137,28 @@ fn remember_facts(hub: Arc<Hub>, environment: Arc<Environment>) {
             Err(error) => tracing::debug!(%error, "the engine's facts are not known"),
         }
     });
+}
+
+/// Removes the environments on a runner that no session owns: this home's but `kept`, and those whose agent is dead. What
+/// another home of the same user's has running there is not ours to touch.
+pub(crate) async fn sweep(hub: Arc<Hub>, provider: Arc<dyn Provider>, kept: Option<EnvironmentId>) {
+    let runner = provider.name();
+    let found = match provider.list().await {
+        Ok(found) => found,
+        Err(problem) => return tracing::warn!(%problem, runner, "cannot look for orphans"),
+    };
+    for found in found {
+        let foreign = found.owner.is_some_and(|owner| owner.home != hub.identity());
+        // Asked at the last moment: a session may have begun meanwhile.
+        let owned = kept.as_ref() == Some(&found.id) || hub.owns(&found.id);
+        if owned || found.alive && foreign {
+            continue;
+        }
+        tracing::info!(environment = %found.id, runner, "removing an orphan");
+        if let Err(problem) = provider.destroy(&found.id).await {
+            tracing::warn!(%problem, environment = %found.id, "an orphan cannot be removed");
+        }
+    }
 }
 
 /// Connects to an environment that an earlier daemon left, and thaws it.
@@ -128,6 +179,14 @@ pub(crate) async fn adopt(
 
 /// Freezes the environment.
 pub(crate) async fn suspend(hub: Arc<Hub>, operation: Operation, environment: Option<Arc<Environment>>) {
+    if let Some(environment) = &environment {
+        // It is named while it can still be saved. An engine that does not tell is frozen all the same.
+        match tokio::time::timeout(SURVEY, inventory::survey(&environment.link)).await {
+            Ok(Ok(work)) => hub.handle_work(&environment.id, work),
+            Ok(Err(problem)) => tracing::warn!(%problem, "what the environment holds is not known"),
+            Err(_) => tracing::warn!("what the environment holds is not known: the engine does not answer"),
+        }
+    }
     let result = operate(environment, "freeze", AgentOperation::Freeze).await;
     hub.handle_suspended(operation, result);
 }
@@ -183,8 +242,17 @@ async fn destroy(hub: &Hub, current: Current) -> Result<(), Problem> {
             tracing::debug!(%error, "the agent did not delete its environment; the provider does");
         }
     }
-    if let Some(provider) = hub.providers.get(&current.record.runner) {
-        provider.destroy(&current.record.environment).await?;
+    let id = &current.record.environment;
+    if let Ok(provider) = hub.runners.get(&current.record.runner) {
+        // Out of contact it may have gone to another computer of the user's, and is not ours to delete any more.
+        let found = provider.list().await?.into_iter().find(|found| found.id == *id);
+        match found.and_then(|found| found.owner).filter(|owner| owner.home != hub.identity()) {
+            Some(owner) => {
+                tracing::info!(environment = %id, computer = owner.computer, "left to its new owner");
+                provider.release(id).await;
+            }
+            None => provider.destroy(id).await?,
+        }
     }
     hub.record_file.remove()
 }

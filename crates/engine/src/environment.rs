@@ -77,9 +77,9 @@ impl Environment {
         tokio::spawn(async move {
             let follow = async {
                 while let Some(environment) = environment.upgrade() {
-                    let report = |names: Vec<String>| {
+                    let report = |names: Vec<String>, images: &[String]| {
                         if let Some(hub) = weak.upgrade() {
-                            hub.handle_containers(&environment.id, names);
+                            hub.handle_containers(&environment.id, names, images);
                         }
                     };
                     if let Err(problem) = follow_containers(&environment.link, report).await {
@@ -117,29 +117,34 @@ async fn follow_link(mut state: watch::Receiver<LinkState>, report: impl Fn(Opti
 
 /// Tells the running containers, at first and after every change, until the stream of events ends. The stream is opened
 /// before the list is read, so that no change falls in between.
-async fn follow_containers(link: &Link, report: impl Fn(Vec<String>)) -> Result<(), Problem> {
+async fn follow_containers(link: &Link, report: impl Fn(Vec<String>, &[String])) -> Result<(), Problem> {
     let mut events = Lines::open(link, EVENTS).await?;
     let list = docker::get_json(link, "/containers/json").await?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut running: BTreeMap<String, String> = list
+    // By identifier: name and image.
+    let mut running: BTreeMap<String, (String, String)> = list
         .as_array()
         .into_iter()
         .flatten()
-        .map(|container| (text(&container["Id"]), text(&container["Names"][0]).trim_start_matches('/').to_owned()))
+        .map(|container| {
+            let name = text(&container["Names"][0]).trim_start_matches('/').to_owned();
+            (text(&container["Id"]), (name, text(&container["Image"])))
+        })
         .collect();
     let mut told = None;
     loop {
-        let names: Vec<String> = running.values().cloned().collect();
+        let (names, images): (Vec<String>, Vec<String>) = running.values().cloned().unzip();
         // An engine without containers says so once only if there were some: the first report is no activity.
         if told.as_ref() != Some(&names) && !(told.is_none() && names.is_empty()) {
-            report(names.clone());
+            report(names.clone(), &images);
         }
         told = Some(names);
         let Some(event) = events.next().await else { return Ok(()) };
         let id = text(&event["Actor"]["ID"]);
         match event["Action"].as_str() {
             Some("start") => {
-                running.insert(id, text(&event["Actor"]["Attributes"]["name"]));
+                let attributes = &event["Actor"]["Attributes"];
+                running.insert(id, (text(&attributes["name"]), text(&attributes["image"])));
             }
             Some("die") => {
                 running.remove(&id);

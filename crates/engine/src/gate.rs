@@ -3,32 +3,61 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use overside_docker_api::{Class, IdleAnswer, Route, answer_without_engine};
+use overside_docker_api::{Class, IdleAnswer, Route, answer_without_engine, engine_headers};
 use overside_io::BoxedStream;
 use overside_model::{ErrorCode, Problem};
-use overside_proxy::{Admission, Call, Dial, Gate as ProxyGate};
-use overside_session::{ActivityId, CallKind, Decision, Gate};
+use overside_proxy::{Admission, Call, Dial, Gate as ProxyGate, Keep};
+use overside_session::{ActivityId, Call as SessionCall, CallKind, Client, Decision, Gate};
 
-use crate::{environment::Environment, hub::Hub};
+use crate::{clients::client, environment::Environment, hub::Hub, last_answers::LastAnswers};
 
 /// What the table of routes says, in the session's words.
 const fn kind(route: &Route<'_>) -> CallKind {
     match route.class {
-        Class::Passive(IdleAnswer::Ping | IdleAnswer::Version | IdleAnswer::Info) => CallKind::Probe,
+        Class::Passive(IdleAnswer::Ping) => CallKind::Ping,
+        Class::Passive(IdleAnswer::Version | IdleAnswer::Info) => CallKind::Probe,
         Class::Passive(_) => CallKind::Question,
         Class::Events => CallKind::Events,
         Class::Waking | Class::Hijack | Class::H2c => CallKind::Work,
     }
 }
 
+/// What `status` calls the kind of a call that keeps the session awake.
+fn label(call: &Call<'_>) -> &'static str {
+    match call.route.class {
+        Class::H2c => "build",
+        Class::Hijack => "stream",
+        _ if call.route.shape == "/build" => "build",
+        _ if matches!(call.route.shape, "/containers/{}/logs" | "/containers/{}/stats") => "stream",
+        _ => "call",
+    }
+}
+
 /// The proxy's view of the hub.
-pub(crate) struct Doorkeeper(pub(crate) Arc<Hub>);
+pub(crate) struct Doorkeeper {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) last_answers: Arc<LastAnswers>,
+}
+
+/// A call of Overside's own that needs the environment, and counts as any other.
+pub(crate) async fn enter(hub: &Arc<Hub>, detail: &str) -> Result<(UnderWay, Arc<Environment>), Problem> {
+    let client = Client::default();
+    let call = SessionCall { kind: CallKind::Work, label: "call", detail, shape: "", client: &client };
+    let (id, decision, _) = hub.handle_call(&call);
+    let under_way = UnderWay { hub: hub.clone(), id, waits_for_others: false };
+    match under_way.admitted(decision).await? {
+        Passage::To(environment) => Ok((under_way, environment)),
+        Passage::Local | Passage::Poll => {
+            Err(Problem::new(ErrorCode::Internal, format!("{detail} was not let through"), ""))
+        }
+    }
+}
 
 /// A call under way; tells the session when it ends.
-struct UnderWay {
+pub(crate) struct UnderWay {
     hub: Arc<Hub>,
     id: ActivityId,
-    kind: CallKind,
+    waits_for_others: bool,
 }
 
 impl Drop for UnderWay {
@@ -48,14 +77,19 @@ impl UnderWay {
                     None => decision = Decision::Wait,
                 },
                 Decision::AnswerLocally => return Ok(Passage::Local),
+                Decision::AnswerPoll => return Ok(Passage::Poll),
                 Decision::Refuse(problem) => return Err(problem),
                 Decision::Wait => {
                     let now = gate.borrow_and_update().clone();
                     decision = match now {
-                        Gate::Open => self.hub.handle_call_again(self.id, self.kind),
+                        Gate::Open => self.hub.handle_call_again(self.id),
+                        // A stream that waits for others waits through failures, too.
+                        Gate::Refuse(problem) if self.waits_for_others && problem.code != ErrorCode::Stopped => {
+                            Decision::Wait
+                        }
                         Gate::Refuse(problem) => return Err(problem),
                         // Event streams stay where they are while nothing runs.
-                        Gate::Ask if self.kind != CallKind::Events => self.hub.handle_call_again(self.id, self.kind),
+                        Gate::Ask if !self.waits_for_others => self.hub.handle_call_again(self.id),
                         Gate::Ask | Gate::Wait => Decision::Wait,
                     };
                     if decision == Decision::Wait && gate.changed().await.is_err() {
@@ -70,31 +104,63 @@ impl UnderWay {
 enum Passage {
     To(Arc<Environment>),
     Local,
+    Poll,
 }
 
 #[async_trait]
 impl ProxyGate for Doorkeeper {
     async fn admit(&self, call: Call<'_>) -> Result<Admission, Problem> {
         let detail = format!("{} {}", call.method, call.path);
+        let question = format!("{}?{}", call.path, call.query.unwrap_or_default());
+        let shape = format!("{} {}", call.method, call.route.shape);
         let mut kind = kind(&call.route);
+        // Only questions can be polling; who asks does not matter elsewhere.
+        let asks = matches!(call.route.class, Class::Passive(_));
+        let client = if asks { client(call.caller) } else { Client::default() };
         loop {
-            let (id, decision) = self.0.handle_call(kind, &detail);
-            let under_way = Arc::new(UnderWay { hub: self.0.clone(), id, kind });
+            let activity = SessionCall { kind, label: label(&call), detail: &detail, shape: &shape, client: &client };
+            let (id, decision, poll) = self.hub.handle_call(&activity);
+            let waits_for_others = kind == CallKind::Events;
+            let under_way = Arc::new(UnderWay { hub: self.hub.clone(), id, waits_for_others });
             match under_way.admitted(decision).await? {
                 Passage::To(environment) => {
-                    let engine = Arc::new(EngineStreams { under_way: under_way.clone(), environment });
-                    return Ok(Admission::Forward { engine, held: Box::new(under_way) });
+                    let (name, answers) = (environment.id.to_string(), self.last_answers.clone());
+                    let keep: Option<Keep> = poll.then(|| {
+                        let name = name.clone();
+                        Box::new(move |answer| answers.keep(&name, question, answer)) as Keep
+                    });
+                    let engine = Arc::new(EngineStreams { under_way: under_way.clone(), environment, name });
+                    return Ok(Admission::Forward { engine, held: Box::new(under_way), keep });
                 }
-                Passage::Local => match answer_without_engine(&call.route, &self.0.facts()) {
+                Passage::Local => match answer_without_engine(&call.route, &self.hub.facts()) {
                     Some(answer) => return Ok(Admission::Answer(answer)),
                     // No engine was ever seen: the question wakes one, unless that has just failed.
-                    None => match self.0.gate().borrow().clone() {
+                    None => match self.hub.gate().borrow().clone() {
                         Gate::Refuse(problem) => return Err(problem),
                         Gate::Open | Gate::Wait | Gate::Ask => kind = CallKind::Work,
                     },
                 },
+                Passage::Poll => {
+                    let environment = self.hub.environment();
+                    let last =
+                        environment.as_ref().and_then(|known| self.last_answers.of(known.id.as_str(), &question));
+                    // Without an environment there is nothing; what is in one that sleeps is not made up.
+                    let fixed = environment.is_none() || kind == CallKind::Probe;
+                    let known = || answer_without_engine(&call.route, &self.hub.facts()).filter(|_| fixed);
+                    return last.or_else(known).map(Admission::Answer).ok_or_else(|| {
+                        Problem::new(
+                            ErrorCode::Suspended,
+                            format!("{} asks on a timer, and that does not resume a suspended environment", client.program),
+                            "Any other docker command does; `overside settings set pollers.always-count` makes these calls count.",
+                        )
+                    });
+                }
             }
         }
+    }
+
+    fn engine_headers(&self) -> Vec<(String, String)> {
+        engine_headers(&self.hub.facts()).unwrap_or_default()
     }
 }
 
@@ -102,6 +168,7 @@ impl ProxyGate for Doorkeeper {
 struct EngineStreams {
     under_way: Arc<UnderWay>,
     environment: Arc<Environment>,
+    name: String,
 }
 
 #[async_trait]
@@ -112,11 +179,10 @@ impl Dial for EngineStreams {
             // Nothing of the request was sent yet: it may as well go to the environment that follows.
             Err(problem) if problem.code == ErrorCode::EnvironmentLost => {
                 self.under_way.hub.lost(&self.environment.id, problem).await;
-                let kind = self.under_way.kind;
-                let decision = self.under_way.hub.handle_call_again(self.under_way.id, kind);
+                let decision = self.under_way.hub.handle_call_again(self.under_way.id);
                 match self.under_way.admitted(decision).await? {
                     Passage::To(environment) => Ok(Box::new(environment.link.open_engine().await?)),
-                    Passage::Local => Err(Problem::new(
+                    Passage::Local | Passage::Poll => Err(Problem::new(
                         ErrorCode::EnvironmentLost,
                         "the environment is gone",
                         "The next docker command gets a new environment.",
@@ -125,5 +191,9 @@ impl Dial for EngineStreams {
             }
             Err(problem) => Err(problem),
         }
+    }
+
+    fn environment(&self) -> &str {
+        &self.name
     }
 }

@@ -1,19 +1,21 @@
 //! The session machine behind a lock, and what the rest of the daemon sees of it.
 
+mod inner;
+mod users;
+
 use std::{
-    collections::BTreeMap,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use overside_config::{DefaultSocket, DockerContext, Home, SettingsFile};
+use overside_config::{DefaultSocket, DockerContext, Home, LoginEntry, Policy, SettingsFile};
+use overside_docker_api::facts_of_version;
 use overside_io::clock;
 use overside_model::{
-    EnvironmentId, ErrorCode, Moment, Problem, Progress, SessionStatus, Settings, Status, Usage,
-    agent::{LeaseTerms, Operation as AgentOperation},
+    EnvironmentId, ErrorCode, Moment, Problem, Progress, Settings, State, Status, Work, agent::LeaseTerms,
 };
-use overside_runner::Provider;
-use overside_session::{ActivityId, CallKind, Decision, Effect, Gate, Operation, Rules, Session};
+use overside_session::{ActivityId, Call, Decision, Effect, Gate, Operation, Overrules, Rules, Session};
 use serde_json::Value;
 use tokio::{
     sync::{Notify, watch},
@@ -21,21 +23,33 @@ use tokio::{
 };
 
 use crate::{
+    accounts::Accounts,
+    calendar::Calendar,
     effects,
     environment::Environment,
-    facts,
+    facts, inventory,
     record::{Record, RecordFile},
+    runners::Runners,
 };
+
+/// Longest time that the engine may take to tell what it holds.
+pub(crate) const SURVEY: Duration = Duration::from_secs(5);
+/// Longest time that a daemon's start waits for a runner to tell the version of its engines.
+const EXPECTATION: Duration = Duration::from_secs(3);
 
 /// Everything that the daemon's tasks share.
 pub(crate) struct Hub {
     pub(crate) home: Home,
-    pub(crate) providers: BTreeMap<String, Arc<dyn Provider>>,
+    pub(crate) runners: Arc<Runners>,
+    /// Who has environments made: this home.
+    identity: String,
     pub(crate) record_file: RecordFile,
     pub(crate) patience: watch::Sender<Duration>,
     settings_file: SettingsFile,
+    policy_file: PathBuf,
     context: Option<DockerContext>,
     default_socket: DefaultSocket,
+    login_entry: LoginEntry,
     inner: Mutex<Inner>,
     gate: watch::Sender<Gate>,
     status: watch::Sender<Status>,
@@ -46,14 +60,27 @@ pub(crate) struct Hub {
 
 struct Inner {
     session: Session,
+    /// What the user has set.
+    own: Settings,
+    policy: Policy,
+    /// What applies: the user's settings under the policy.
     settings: Settings,
-    /// The settings file cannot be used: nothing is done until it can.
+    /// The settings or the policy cannot be used: nothing is done until they can.
     blocked: Option<Problem>,
     current: Option<Current>,
+    /// No environment has ever run in this home.
+    first_use: bool,
+    /// The next start goes on with the session of another computer.
+    take_over: bool,
     /// The effect that is under way.
     task: Option<JoinHandle<()>>,
     context_problem: Option<Problem>,
-    day: jiff::civil::Date,
+    login_problem: Option<Problem>,
+    runners: Arc<Runners>,
+    calendar: Calendar,
+    accounts: Accounts,
+    /// The state when the accounts were last written.
+    accounted: State,
 }
 
 /// The environment of the session, from the moment when its identifier is chosen until nothing is left of it.
@@ -62,10 +89,14 @@ pub(crate) struct Current {
     pub(crate) environment: Option<Arc<Environment>>,
     progress: Option<Progress>,
     link_problem: Option<Problem>,
+    /// What would be lost with it, as it was when it was last suspended.
+    work: Vec<Work>,
+    /// What of it was saved, and where.
+    kept: Vec<Work>,
 }
 
-fn today() -> jiff::civil::Date {
-    jiff::Zoned::now().date()
+fn overrules(settings: &Settings) -> Overrules {
+    Overrules { always_count: settings.always_count.clone(), never_count: settings.never_count.clone() }
 }
 
 fn lease(settings: &Settings) -> LeaseTerms {
@@ -81,32 +112,55 @@ fn patience(settings: &Settings) -> Duration {
 }
 
 impl Hub {
-    pub(crate) fn new(home: Home, providers: Vec<Arc<dyn Provider>>) -> Arc<Self> {
+    pub(crate) fn new(home: Home, identity: String, runners: Runners, policy_file: PathBuf) -> Arc<Self> {
         let settings_file = SettingsFile::new(home.settings_file());
-        let (settings, blocked) = match settings_file.load() {
-            Ok(settings) => (settings, None),
-            Err(problem) => (Settings::default(), Some(problem)),
+        let loaded = settings_file.load().and_then(|own| Ok((own, Policy::load(&policy_file)?)));
+        let ((own, policy), blocked) = match loaded {
+            Ok(loaded) => (loaded, None),
+            Err(problem) => ((Settings::default(), Policy::default()), Some(problem)),
         };
+        let settings = policy.apply(&own);
         let context = DockerContext::new(&home.docker_socket(), &home.previous_context_file())
             .inspect_err(|error| tracing::warn!(%error, "there is no Docker CLI configuration to add a context to"))
             .ok();
         let default_socket = DefaultSocket::new(&home.docker_socket());
+        let login_entry = LoginEntry::of(&home);
         let session = Session::new(clock::now(), Rules::from(&settings));
         let gate = watch::Sender::new(session.gate());
         let patience = watch::Sender::new(patience(&settings));
         let facts = facts::load(&home.engine_facts_file());
-        let inner =
-            Inner { session, settings, blocked, current: None, task: None, context_problem: None, day: today() };
+        let runners = Arc::new(runners);
+        let mut inner = Inner {
+            session,
+            own,
+            policy,
+            settings,
+            blocked,
+            current: None,
+            first_use: facts.is_null(),
+            take_over: false,
+            task: None,
+            context_problem: None,
+            login_problem: None,
+            runners: runners.clone(),
+            calendar: Calendar::read(),
+            accounts: Accounts::open(&home.usage_file()),
+            accounted: State::Stopped,
+        };
+        inner.tell_day(clock::now());
+        inner.tell_rules();
         let status = watch::Sender::new(inner.status(&home, clock::now()));
-        let providers = providers.into_iter().map(|provider| (provider.name().to_owned(), provider)).collect();
         Arc::new(Self {
             record_file: RecordFile::new(&home),
             home,
-            providers,
+            runners,
+            identity,
             patience,
             settings_file,
+            policy_file,
             context,
             default_socket,
+            login_entry,
             inner: Mutex::new(inner),
             gate,
             status,
@@ -123,7 +177,8 @@ impl Hub {
     fn input<T>(self: &Arc<Self>, feed: impl FnOnce(&mut Session, Moment) -> T) -> T {
         let mut inner = self.lock();
         let now = clock::now();
-        inner.turn_day(now);
+        inner.look_at_calendar(now);
+        inner.account_before(now);
         let result = feed(&mut inner.session, now);
         self.settle(&mut inner, now);
         result
@@ -134,6 +189,7 @@ impl Hub {
             tracing::info!(?effect, state = inner.session.state().name(), "effect");
             self.carry_out(inner, effect);
         }
+        inner.account(now);
         let gate = match &inner.blocked {
             Some(problem) => Gate::Refuse(problem.clone()),
             None => inner.session.gate(),
@@ -149,18 +205,26 @@ impl Hub {
 
     fn carry_out(self: &Arc<Self>, inner: &mut Inner, effect: Effect) {
         match effect {
+            Effect::TurnDay => inner.tell_day(clock::now()),
             Effect::SelectContext | Effect::RestoreContext => {
                 let on = effect == Effect::SelectContext;
                 inner.context_problem = self.point_clients(on, &inner.settings);
             }
             Effect::Start(operation) => {
-                match effects::prepare(&inner.settings, &self.providers, lease(&inner.settings)) {
+                let take_over = std::mem::take(&mut inner.take_over);
+                let planned = inner.read_policy(&self.policy_file).and_then(|()| {
+                    inner.policy.check_runner(&inner.settings.runner)?;
+                    effects::prepare(&inner.settings, &self.runners, &self.identity, lease(&inner.settings), take_over)
+                });
+                match planned {
                     Ok(plan) => {
                         inner.current = Some(Current {
                             record: plan.record.clone(),
                             environment: None,
                             progress: None,
                             link_problem: None,
+                            work: Vec::new(),
+                            kept: Vec::new(),
                         });
                         inner.task = Some(tokio::spawn(effects::start(self.clone(), operation, plan)));
                     }
@@ -206,16 +270,32 @@ impl Hub {
         problem
     }
 
-    // What the proxy's calls do.
-
-    pub(crate) fn handle_call(self: &Arc<Self>, kind: CallKind, detail: &str) -> (ActivityId, Decision) {
-        let blocked = self.lock().blocked.clone();
-        let (id, decision) = self.input(|session, now| session.handle_call(now, kind, detail));
-        (id, blocked.map_or(decision, Decision::Refuse))
+    /// Starts the desktop app at login, or no longer. Returns what went wrong.
+    fn follow_login(&self, on: bool) -> Option<Problem> {
+        let error = self.login_entry.set(on).err()?;
+        tracing::warn!(%error, on, "the start at login cannot be changed");
+        let message = format!("cannot change what starts at login: {error}");
+        Some(Problem::new(
+            ErrorCode::InvalidSettings,
+            message,
+            "Install the desktop app, or set start-at-login to false.",
+        ))
     }
 
-    pub(crate) fn handle_call_again(self: &Arc<Self>, id: ActivityId, kind: CallKind) -> Decision {
-        self.input(|session, now| session.handle_call_again(now, id, kind))
+    // What the proxy's calls do.
+
+    /// A call; also whether it is polling.
+    pub(crate) fn handle_call(self: &Arc<Self>, call: &Call<'_>) -> (ActivityId, Decision, bool) {
+        let blocked = self.lock().blocked.clone();
+        let (id, decision, poll) = self.input(|session, now| {
+            let (id, decision) = session.handle_call(now, call);
+            (id, decision, session.is_poll(id))
+        });
+        (id, blocked.map_or(decision, Decision::Refuse), poll)
+    }
+
+    pub(crate) fn handle_call_again(self: &Arc<Self>, id: ActivityId) -> Decision {
+        self.input(|session, now| session.handle_call_again(now, id))
     }
 
     pub(crate) fn handle_call_end(self: &Arc<Self>, id: ActivityId) {
@@ -235,8 +315,27 @@ impl Hub {
         self.handle_link(id, Some(problem), true);
     }
 
+    /// By what runners know this home.
+    pub(crate) fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// Whether an environment is the present session's.
+    pub(crate) fn owns(&self, id: &EnvironmentId) -> bool {
+        self.lock().current.as_ref().is_some_and(|current| current.record.environment == *id)
+    }
+
     pub(crate) fn facts(&self) -> Value {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where no engine was ever seen: what its version tells, so that a client's first question wakes nothing.
+    pub(crate) async fn expect_facts(&self) {
+        let runner = self.settings().runner;
+        let (true, Ok(provider)) = (self.facts().is_null(), self.runners.get(&runner)) else { return };
+        let told = tokio::time::timeout(EXPECTATION, provider.engine_version()).await;
+        let expected = told.ok().flatten().and_then(|version| facts_of_version(&version));
+        *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = expected.unwrap_or_default();
     }
 
     pub(crate) fn set_facts(&self, facts: Value) {
@@ -252,15 +351,17 @@ impl Hub {
         current.link_problem.clone_from(&problem);
         let now = clock::now();
         if let Some(problem) = problem.filter(|_| gone) {
+            inner.account_before(now);
             inner.session.handle_lost(now, problem);
         }
         self.settle(&mut inner, now);
     }
 
-    pub(crate) fn handle_containers(self: &Arc<Self>, id: &EnvironmentId, names: Vec<String>) {
+    pub(crate) fn handle_containers(self: &Arc<Self>, id: &EnvironmentId, names: Vec<String>, images: &[String]) {
         let mut inner = self.lock();
         if inner.current.as_ref().is_some_and(|current| current.record.environment == *id) {
             let now = clock::now();
+            inner.accounts.saw(&names, images);
             inner.session.handle_containers(now, names);
             self.settle(&mut inner, now);
         }
@@ -276,6 +377,14 @@ impl Hub {
         }
     }
 
+    /// The environment that is to be, where another one than was planned takes its place.
+    pub(crate) fn handle_chosen(self: &Arc<Self>, planned: &EnvironmentId, chosen: &EnvironmentId) {
+        let mut inner = self.lock();
+        if let Some(current) = inner.current.as_mut().filter(|current| current.record.environment == *planned) {
+            current.record.environment = chosen.clone();
+        }
+    }
+
     pub(crate) fn handle_started(
         self: &Arc<Self>,
         operation: Operation,
@@ -285,6 +394,7 @@ impl Hub {
         let now = clock::now();
         let result = match result {
             Ok((record, environment)) => {
+                inner.first_use = false;
                 if let Some(current) =
                     inner.current.as_mut().filter(|current| current.record.environment == environment.id)
                 {
@@ -308,8 +418,15 @@ impl Hub {
     /// Takes over an environment that an earlier daemon left.
     pub(crate) fn handle_adopted(self: &Arc<Self>, record: Record, environment: Arc<Environment>) {
         let mut inner = self.lock();
-        inner.current =
-            Some(Current { record, environment: Some(environment.clone()), progress: None, link_problem: None });
+        inner.current = Some(Current {
+            record,
+            environment: Some(environment.clone()),
+            progress: None,
+            link_problem: None,
+            work: Vec::new(),
+            kept: Vec::new(),
+        });
+        inner.first_use = false;
         let now = clock::now();
         inner.session.handle_adopted(now);
         self.settle(&mut inner, now);
@@ -329,109 +446,49 @@ impl Hub {
         self.input(|session, now| session.handle_deleted(now, operation, result));
     }
 
-    // What users do.
-
-    /// Turns on. Settings that could not be used are read again first.
-    pub(crate) fn enable(self: &Arc<Self>) -> Result<(), Problem> {
-        {
-            let mut inner = self.lock();
-            if inner.blocked.is_some() {
-                let settings = self.settings_file.load()?;
-                inner.blocked = None;
-                inner.session.handle_rules(Rules::from(&settings));
-                inner.settings = settings;
-            }
-        }
-        self.set_setting("enabled", &true.into())
-    }
-
-    /// Turns off, for good (`keep`: only until the daemon starts again).
-    pub(crate) fn disable(self: &Arc<Self>, keep: bool) -> Result<(), Problem> {
-        if keep {
-            self.input(|session, now| session.handle_disable(now));
-            return Ok(());
-        }
-        let saved = self.set_setting("enabled", &false.into());
-        // Turning off must not fail for a full disk.
-        self.input(|session, now| session.handle_disable(now));
-        saved
-    }
-
-    pub(crate) fn idle_now(self: &Arc<Self>) -> Result<(), Problem> {
-        self.input(|session, now| session.handle_idle_now(now))
-    }
-
-    pub(crate) fn later(self: &Arc<Self>) {
-        self.input(|session, now| session.handle_later(now));
-    }
-
-    pub(crate) fn retry(self: &Arc<Self>) {
-        self.input(|session, now| session.handle_retry(now));
-    }
-
-    /// What the settings say at the start of the daemon.
-    pub(crate) fn begin(self: &Arc<Self>) {
-        let (enabled, usable) = {
-            let inner = self.lock();
-            (inner.settings.enabled, inner.blocked.is_none())
-        };
-        if enabled && usable {
-            self.input(|session, now| session.handle_enable(now));
-        } else {
-            // A daemon that was killed while it was on may have left its context selected.
-            let mut inner = self.lock();
-            inner.context_problem = self.point_clients(false, &inner.settings);
-        }
-    }
-
-    pub(crate) fn settings(&self) -> Settings {
-        self.lock().settings.clone()
-    }
-
-    /// Changes a setting: saved first, then applied.
-    pub(crate) fn set_setting(self: &Arc<Self>, name: &str, value: &Value) -> Result<(), Problem> {
+    /// What an environment that is about to be suspended holds.
+    pub(crate) fn handle_work(self: &Arc<Self>, id: &EnvironmentId, work: Vec<Work>) {
         let mut inner = self.lock();
-        if let Some(problem) = &inner.blocked {
-            return Err(problem.clone());
+        if let Some(current) = inner.current.as_mut().filter(|current| current.record.environment == *id) {
+            current.work = work;
+            for work in &mut current.work {
+                let kept = current.kept.iter().find(|kept| (kept.kind, &kept.name) == (work.kind, &work.name));
+                work.kept_in = kept.and_then(|kept| kept.kept_in.clone());
+            }
+            self.settle(&mut inner, clock::now());
         }
-        let mut settings = inner.settings.clone();
-        settings.set(name, value)?;
-        if !self.providers.contains_key(&settings.runner) {
-            let known: Vec<_> = self.providers.keys().map(String::as_str).collect();
-            return Err(Problem::new(
-                ErrorCode::UnknownName,
-                format!("there is no runner {:?}; there are {}", settings.runner, known.join(", ")),
-                "",
-            ));
+    }
+
+    /// This work of the environment is saved.
+    pub(crate) fn handle_kept(self: &Arc<Self>, id: &EnvironmentId, kept: &[Work]) {
+        let mut inner = self.lock();
+        if let Some(current) = inner.current.as_mut().filter(|current| current.record.environment == *id) {
+            current.kept.retain(|old| !kept.iter().any(|new| (new.kind, &new.name) == (old.kind, &old.name)));
+            current.kept.extend_from_slice(kept);
         }
-        if settings != inner.settings {
-            self.settings_file.save(&settings)?;
+    }
+
+    /// What would be lost if the environment were deleted now. An engine that does not answer has nothing to lose that could
+    /// be saved.
+    pub(crate) async fn work(&self) -> Vec<Work> {
+        let (environment, known) = {
+            let inner = self.lock();
+            let known = inner.current.as_ref().map(|current| current.work.clone()).unwrap_or_default();
+            match inner.session.state() {
+                State::Running => (inner.environment(), known),
+                State::Suspended => return known,
+                _ => return Vec::new(),
+            }
+        };
+        let Some(environment) = environment else { return known };
+        match tokio::time::timeout(SURVEY, inventory::survey(&environment.link)).await {
+            Ok(Ok(work)) => work,
+            Ok(Err(problem)) => {
+                tracing::warn!(%problem, "what the environment holds is not known");
+                known
+            }
+            Err(_) => known,
         }
-        let before = std::mem::replace(&mut inner.settings, settings.clone());
-        inner.session.handle_rules(Rules::from(&settings));
-        self.patience.send_replace(patience(&settings));
-        let now = clock::now();
-        match settings.enabled {
-            true if name == "enabled" => inner.session.handle_enable(now),
-            false if name == "enabled" => inner.session.handle_disable(now),
-            _ => {}
-        }
-        let pointed = |settings: &Settings| (settings.select_context, settings.default_socket);
-        if pointed(&before) != pointed(&settings) && inner.session.is_enabled() {
-            inner.context_problem = self.point_clients(true, &settings);
-        }
-        if lease(&before) != lease(&settings)
-            && let Some(environment) = inner.environment()
-        {
-            let terms = lease(&settings);
-            tokio::spawn(async move {
-                if let Err(error) = environment.link.operate(AgentOperation::Lease(terms)).await {
-                    tracing::warn!(%error, "the environment did not take its new lease");
-                }
-            });
-        }
-        self.settle(&mut inner, now);
-        Ok(())
     }
 
     /// The status as it changes; its seconds are of the moment when it changed.
@@ -447,59 +504,30 @@ impl Hub {
     /// Keeps the machine's deadlines, for as long as it is polled.
     pub(crate) async fn keep_deadlines(self: Arc<Self>) {
         loop {
-            let deadline = self.lock().session.poll_timeout();
+            let (deadline, due) = {
+                let inner = self.lock();
+                let running = inner.session.state() == State::Running;
+                (inner.session.poll_timeout(), inner.accounts.due().filter(|_| running))
+            };
+            if let Some(at) = due
+                && deadline.is_none_or(|(deadline, _)| at < deadline)
+            {
+                tokio::select! {
+                    () = clock::sleep_until(at) => self.input(|_, _| ()),
+                    () = self.deadline_changed.notified() => {}
+                }
+                continue;
+            }
             match deadline {
                 None => self.deadline_changed.notified().await,
                 Some((at, reason)) => tokio::select! {
                     () = clock::sleep_until(at) => {
-                        tracing::debug!(reason, "deadline");
+                        tracing::debug!(reason = reason.name(), "deadline");
                         self.input(Session::handle_timeout);
                     }
                     () = self.deadline_changed.notified() => {}
                 },
             }
-        }
-    }
-}
-
-impl Inner {
-    fn environment(&self) -> Option<Arc<Environment>> {
-        self.current.as_ref()?.environment.clone()
-    }
-
-    fn turn_day(&mut self, now: Moment) {
-        let day = today();
-        if day != self.day {
-            self.day = day;
-            self.session.handle_day(now);
-        }
-    }
-
-    fn status(&self, home: &Home, now: Moment) -> Status {
-        let view = self.session.view(now);
-        let whole = |duration: Duration| duration.as_secs();
-        let up = |duration: Duration| duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
-        let link_problem = self.current.as_ref().and_then(|current| current.link_problem.clone());
-        Status {
-            state: view.state,
-            runner: self.settings.runner.clone(),
-            socket: home.docker_socket().display().to_string(),
-            session: self.current.as_ref().map(|current| SessionStatus {
-                id: current.record.session.clone(),
-                started_at: current.record.started_at.clone(),
-                environment: Some(current.record.environment.clone()),
-                notes: current.record.notes.clone(),
-            }),
-            progress: self.current.as_ref().and_then(|current| current.progress.clone()),
-            awake_because: view.awake_because,
-            ignored_pollers: Vec::new(),
-            idle_in_seconds: view.idle_in.map(up),
-            grace_remaining_seconds: view.grace_remaining.map(up),
-            prompt: None,
-            usage: Usage { today_seconds: whole(view.used_today), limit_seconds: whole(self.settings.daily_limit) },
-            ports: Vec::new(),
-            mounts: Vec::new(),
-            error: self.blocked.clone().or(view.error).or(link_problem).or_else(|| self.context_problem.clone()),
         }
     }
 }

@@ -9,6 +9,9 @@
 //! The hub is a [`Session`](overside_session::Session) behind a lock; every input is a short synchronous call that ends with
 //! carrying out what the machine asks for. Nothing here decides: rules live in `session`, routes in `docker-api`.
 
+mod accounts;
+mod calendar;
+mod clients;
 mod daemon;
 mod docker;
 mod effects;
@@ -16,6 +19,10 @@ mod environment;
 mod facts;
 mod gate;
 mod hub;
+mod inventory;
+mod keep;
+mod last_answers;
 mod record;
+mod runners;
 
 pub use daemon::{Daemon, Stopper, Wiring};

@@ -3,7 +3,8 @@
 pub mod clock;
 pub mod local;
 mod paced;
+pub mod process;
 mod stream;
 
 pub use paced::{CREDIT, Paced, Receive, Role, Transmit};
-pub use stream::{BoxedStream, ByteStream, Prefixed, join};
+pub use stream::{BoxedStream, ByteStream, Prefixed, join, join_until_answered};

@@ -1,6 +1,9 @@
 //! Sockets of this machine's user: Unix sockets, named pipes on Windows.
 
+#[cfg(unix)]
 mod gone;
+#[cfg(test)]
+mod tests;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
@@ -8,15 +11,14 @@ mod windows;
 
 use std::{io, path::PathBuf};
 
+#[cfg(unix)]
 pub use gone::{Gone, Watched};
 #[cfg(unix)]
 use unix::Hangup;
 #[cfg(unix)]
-pub use unix::{Listener, Stream, connect};
+pub use unix::{Listener, Stream, connect, peer};
 #[cfg(windows)]
-use windows::Hangup;
-#[cfg(windows)]
-pub use windows::{Listener, Stream, connect};
+pub use windows::{Gone, Listener, Stream, Watched, connect, peer};
 
 /// Longest path of a Unix socket in bytes, the end-of-text byte not counted: macOS has room for 104 in all, Linux for 108.
 pub const MAX_SOCKET_PATH: usize = 103;

@@ -11,43 +11,36 @@
 //! | 0 data | bytes that follow, 1 to 64,900 | the bytes |
 //! | 1 credit | bytes that the peer may send in addition | none |
 //! | 2 end | 0 | none; no data follows, the other direction goes on |
+//!
+//! A peer that breaks a rule is cut off: data beyond the credit or after the end, credit beyond what was used, frames that
+//! say nothing. Those would cost the receiver memory or time without end.
+
+mod frames;
 
 use std::{
-    collections::VecDeque,
     future::Future,
     io,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::Notify,
 };
 
+use frames::{End, GRANT, MAX_DATA, Next, State};
+
 /// Bytes that may be under way or unread, each direction: one second's worth at 16 MB/s, 40 ms' worth at 400 MB/s. Both ends
 /// must agree on it; it is part of the protocol between client and agent.
 pub const CREDIT: u32 = 16 << 20;
-/// Longest payload of a data frame. With its head it fills one SSH packet of 65,000 bytes.
-const MAX_DATA: usize = 64_900;
 /// Bytes accepted from the user ahead of the carrier.
 const AHEAD: usize = 4 * MAX_DATA;
-/// Frames shorter than this are put together into one packet.
-const SMALL: usize = 8 * 1024;
-/// Credit is granted in portions of this size, so that it costs a packet for every 2 MiB only.
-const GRANT: u32 = CREDIT / 8;
 /// How long the accepting end waits for the opening end to close the carrier.
 const LINGER: Duration = Duration::from_secs(10);
-
-const HEAD: usize = 4;
-/// What three bytes hold; one less than the whole credit.
-const MAX_LENGTH: u32 = (1 << 24) - 1;
-const DATA: u8 = 0;
-const GRANTED: u8 = 1;
-const END: u8 = 2;
 
 /// The receiving half of a carrier.
 pub trait Receive: Send + 'static {
@@ -88,37 +81,6 @@ struct Shared {
     broken: Notify,
 }
 
-#[derive(Debug)]
-struct State {
-    inbound: VecDeque<Bytes>,
-    /// The beginning of a frame whose rest has not arrived.
-    partial: BytesMut,
-    /// Bytes that the peer may still send.
-    allowance: u32,
-    /// Bytes that the user has read and that were not granted again yet.
-    read: u32,
-    ended: bool,
-    reader: Option<Waker>,
-
-    /// Whole data frames.
-    outbound: VecDeque<Bytes>,
-    outbound_bytes: usize,
-    credit: u32,
-    writer: Option<Waker>,
-    end: End,
-
-    failed: Option<io::ErrorKind>,
-    dropped: bool,
-}
-
-/// How far our own end of data has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    Open,
-    Wanted,
-    Sent,
-}
-
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -129,25 +91,7 @@ impl Paced {
     /// Runs a paced stream over a carrier, whose far end must do the same. Spawns the task that drains the carrier; it ends
     /// with the stream. Must be called in a tokio runtime.
     pub fn new(receive: impl Receive, transmit: impl Transmit, role: Role) -> Self {
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State {
-                inbound: VecDeque::new(),
-                partial: BytesMut::new(),
-                allowance: CREDIT,
-                read: 0,
-                ended: false,
-                reader: None,
-                outbound: VecDeque::new(),
-                outbound_bytes: 0,
-                credit: CREDIT,
-                writer: None,
-                end: End::Open,
-                failed: None,
-                dropped: false,
-            }),
-            work: Notify::new(),
-            broken: Notify::new(),
-        });
+        let shared = Arc::new(Shared { state: Mutex::new(State::new()), work: Notify::new(), broken: Notify::new() });
         tokio::spawn(drive(shared.clone(), receive, transmit, role));
         Self { shared }
     }
@@ -180,16 +124,7 @@ impl AsyncRead for Paced {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut state = self.shared.lock();
         let before = buf.remaining();
-        while buf.remaining() > 0
-            && let Some(front) = state.inbound.front_mut()
-        {
-            let count = front.len().min(buf.remaining());
-            buf.put_slice(&front[..count]);
-            front.advance(count);
-            if front.is_empty() {
-                state.inbound.pop_front();
-            }
-        }
+        state.read_into(buf);
         let count = u32::try_from(before - buf.remaining()).unwrap_or(u32::MAX);
         if count > 0 {
             state.read = state.read.saturating_add(count);
@@ -212,7 +147,7 @@ impl AsyncRead for Paced {
 impl AsyncWrite for Paced {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let mut state = self.shared.lock();
-        if state.failed.is_some() || state.end != End::Open {
+        if state.write_failed || state.end != End::Open {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let room = AHEAD.saturating_sub(state.outbound_bytes).min(state.credit as usize).min(MAX_DATA);
@@ -224,13 +159,7 @@ impl AsyncWrite for Paced {
             state.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        let length = u32::try_from(count).unwrap_or(0);
-        let mut frame = BytesMut::with_capacity(HEAD + count);
-        frame.put_u32(head(DATA, length));
-        frame.put_slice(&buf[..count]);
-        state.outbound.push_back(frame.freeze());
-        state.outbound_bytes += count;
-        state.credit -= length;
+        state.push(&buf[..count]);
         drop(state);
         self.shared.work.notify_one();
         Poll::Ready(Ok(count))
@@ -246,7 +175,7 @@ impl AsyncWrite for Paced {
         if state.end == End::Sent {
             return Poll::Ready(Ok(()));
         }
-        if state.failed.is_some() {
+        if state.write_failed {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         state.end = End::Wanted;
@@ -257,127 +186,20 @@ impl AsyncWrite for Paced {
     }
 }
 
-const fn head(kind: u8, length: u32) -> u32 {
-    (kind as u32) << 24 | length
-}
-
-fn broken_rule(rule: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, rule)
-}
-
-/// What the sending half does next.
-enum Next {
-    Send(Bytes),
-    Wait,
-    Finished,
-    Abandoned,
-}
-
-impl State {
-    fn fail(&mut self, kind: io::ErrorKind) {
-        self.failed.get_or_insert(kind);
-        for waker in [self.reader.take(), self.writer.take()].into_iter().flatten() {
-            waker.wake();
-        }
-    }
-
-    fn next(&mut self) -> Next {
-        if self.dropped && self.end == End::Open {
-            // Nobody will read or write any more; the closing carrier tells the peer.
-            return Next::Abandoned;
-        }
-        let mut packet = BytesMut::new();
-        if self.read >= GRANT && !self.ended {
-            let granted = self.read.min(MAX_LENGTH);
-            packet.put_u32(head(GRANTED, granted));
-            self.allowance += granted;
-            self.read -= granted;
-        }
-        while let Some(frame) = self.outbound.front() {
-            if packet.is_empty() && frame.len() >= SMALL {
-                break;
-            }
-            if !packet.is_empty() && packet.len() + frame.len() > HEAD + MAX_DATA {
-                break;
-            }
-            packet.put_slice(frame);
-            self.outbound_bytes -= frame.len() - HEAD;
-            self.outbound.pop_front();
-        }
-        let packet = if packet.is_empty() {
-            self.outbound.pop_front().inspect(|frame| self.outbound_bytes -= frame.len() - HEAD)
-        } else {
-            Some(packet.freeze())
-        };
-        let ending = packet.is_none() && self.end == End::Wanted;
-        if ending {
-            self.end = End::Sent;
-        }
-        if (packet.is_some() || ending)
-            && let Some(writer) = self.writer.take()
-        {
-            writer.wake();
-        }
-        match packet {
-            Some(packet) => Next::Send(packet),
-            None if ending => Next::Send(Bytes::copy_from_slice(&head(END, 0).to_be_bytes())),
-            None if self.end == End::Sent && (self.ended || self.dropped) => Next::Finished,
-            None => Next::Wait,
-        }
-    }
-
-    /// Takes in bytes of the carrier. Whole frames are kept without being copied.
-    fn take_in(&mut self, mut bytes: Bytes) -> io::Result<()> {
-        if !self.partial.is_empty() {
-            self.partial.extend_from_slice(&bytes);
-            bytes = std::mem::take(&mut self.partial).freeze();
-        }
-        while let Some(first) = bytes.first_chunk::<HEAD>() {
-            let (kind, length) = (first[0], u32::from_be_bytes([0, first[1], first[2], first[3]]));
-            match kind {
-                DATA => {
-                    let size = length as usize;
-                    if size == 0 || size > MAX_DATA || length > self.allowance || self.ended {
-                        return Err(broken_rule("data beyond what was granted"));
-                    }
-                    if bytes.len() < HEAD + size {
-                        break;
-                    }
-                    bytes.advance(HEAD);
-                    self.allowance -= length;
-                    let data = bytes.split_to(size);
-                    if !self.dropped {
-                        self.inbound.push_back(data);
-                    }
-                }
-                GRANTED => {
-                    bytes.advance(HEAD);
-                    let credit = self.credit.checked_add(length).filter(|credit| *credit <= CREDIT);
-                    self.credit = credit.ok_or_else(|| broken_rule("more credit than was used"))?;
-                    if let Some(writer) = self.writer.take() {
-                        writer.wake();
-                    }
-                }
-                END => {
-                    bytes.advance(HEAD);
-                    self.ended = true;
-                }
-                _ => return Err(broken_rule("a frame of an unknown kind")),
-            }
-            if let Some(reader) = self.reader.take() {
-                reader.wake();
-            }
-        }
-        self.partial.extend_from_slice(&bytes);
-        Ok(())
-    }
-}
-
 /// Moves frames between the carrier and the shared state until both directions have ended or the user is gone.
 async fn drive(shared: Arc<Shared>, mut receive: impl Receive, mut transmit: impl Transmit, role: Role) {
-    let result = tokio::select! {
-        result = send_all(&shared, &mut transmit) => result,
-        result = receive_all(&shared, &mut receive) => result.map(|()| false),
+    let (result, sending) = tokio::select! {
+        result = send_all(&shared, &mut transmit) => (result, true),
+        result = receive_all(&shared, &mut receive) => (result.map(|()| false), false),
+    };
+    let result = match result {
+        // The peer takes nothing more; what it has sent before is still to be had.
+        Err(error) if sending => {
+            shared.lock().fail_writing();
+            let rest = tokio::time::timeout(LINGER, receive_rest(&shared, &mut receive)).await;
+            if rest.unwrap_or(false) { Ok(true) } else { Err(error) }
+        }
+        result => result,
     };
     let finished = match result {
         Ok(finished) => finished,
@@ -409,7 +231,8 @@ async fn send_all(shared: &Shared, transmit: &mut impl Transmit) -> io::Result<b
     }
 }
 
-/// Receives until the carrier is closed, which is an error before both directions have ended.
+/// Receives until the carrier is closed, which is an error before both directions have ended; after that it waits to be
+/// dropped.
 async fn receive_all(shared: &Shared, receive: &mut impl Receive) -> io::Result<()> {
     while let Some(bytes) = receive.receive().await {
         let ended = {
@@ -421,11 +244,31 @@ async fn receive_all(shared: &Shared, receive: &mut impl Receive) -> io::Result<
             shared.work.notify_one();
         }
     }
+    if shared.lock().has_ended() {
+        // The sending half is about to notice that both directions have ended.
+        return std::future::pending().await;
+    }
     Err(io::ErrorKind::ConnectionReset.into())
+}
+
+/// Receives what is left of a carrier that takes nothing more. True if both directions have ended in order.
+async fn receive_rest(shared: &Shared, receive: &mut impl Receive) -> bool {
+    loop {
+        if shared.lock().ended {
+            return shared.lock().has_ended();
+        }
+        let Some(bytes) = receive.receive().await else { return false };
+        if shared.lock().take_in(bytes).is_err() {
+            return false;
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
+    use bytes::BytesMut;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex};
 
     use super::*;
@@ -536,6 +379,69 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(10), broken).await.unwrap();
     }
 
+    #[tokio::test]
+    async fn a_peer_that_closes_right_behind_the_last_end_has_broken_nothing() {
+        for _ in 0..200 {
+            let (mut raw, carrier): (DuplexStream, DuplexStream) = duplex(1 << 16);
+            let mut paced = paced(carrier, Role::Acceptor);
+            paced.shutdown().await.unwrap();
+            let mut broken = std::pin::pin!(paced.broken());
+            raw.write_all(&[2, 0, 0, 0]).await.unwrap();
+            drop(raw);
+            paced.read_to_end(&mut Vec::new()).await.unwrap();
+            let waited = tokio::time::timeout(Duration::from_millis(2), broken.as_mut()).await;
+            assert!(waited.is_err(), "it ended in order");
+        }
+    }
+
+    /// Brings its pieces one after the other.
+    struct Pieces(VecDeque<Bytes>);
+
+    impl Receive for Pieces {
+        async fn receive(&mut self) -> Option<Bytes> {
+            tokio::task::yield_now().await;
+            self.0.pop_front()
+        }
+    }
+
+    /// Takes so many packets and then no more.
+    struct Taking(usize);
+
+    impl Transmit for Taking {
+        async fn transmit(&mut self, _: Bytes) -> io::Result<()> {
+            self.0 = self.0.checked_sub(1).ok_or(io::ErrorKind::BrokenPipe)?;
+            Ok(())
+        }
+        async fn close(&mut self) {}
+    }
+
+    #[tokio::test]
+    async fn what_is_under_way_arrives_though_the_peer_takes_no_more_credit() {
+        // Its end was sent; a peer that has sent its own as well is through, and closes.
+        let frame = Bytes::from([&[0, 0, 0xea, 0x60][..], &[7; 60_000]].concat());
+        let pieces = (0..100).map(|_| frame.clone()).chain([Bytes::from_static(&[2, 0, 0, 0])]);
+        let mut paced = Paced::new(Pieces(pieces.collect()), Taking(1), Role::Acceptor);
+        paced.shutdown().await.unwrap();
+        let mut received = Vec::new();
+        paced.read_to_end(&mut received).await.unwrap();
+        assert_eq!(received.len(), 6_000_000);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_breaks_writing_at_once_and_reading_behind_what_it_sent() {
+        let pieces = [Bytes::from_static(&[0, 0, 0, 2, b'h', b'i'])];
+        let mut paced = Paced::new(Pieces(pieces.into()), Taking(0), Role::Opener);
+        let written = async {
+            while paced.write_all(b"x").await.is_ok() {
+                tokio::task::yield_now().await
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), written).await.unwrap();
+        let mut received = Vec::new();
+        paced.read_to_end(&mut received).await.unwrap_err();
+        assert_eq!(received, b"hi");
+    }
+
     async fn against_raw(frames: &[u8]) -> io::Error {
         let (mut raw, carrier): (DuplexStream, DuplexStream) = duplex(1 << 20);
         let mut paced = paced(carrier, Role::Acceptor);
@@ -550,5 +456,7 @@ mod tests {
         assert_eq!(against_raw(&[0, 0xff, 0xff, 0xff]).await.kind(), io::ErrorKind::InvalidData);
         assert_eq!(against_raw(&[1, 0, 0, 1]).await.kind(), io::ErrorKind::InvalidData);
         assert_eq!(against_raw(&[0, 0, 0, 0]).await.kind(), io::ErrorKind::InvalidData);
+        assert_eq!(against_raw(&[1, 0, 0, 0]).await.kind(), io::ErrorKind::InvalidData);
+        assert_eq!(against_raw(&[2, 0, 0, 1]).await.kind(), io::ErrorKind::InvalidData);
     }
 }

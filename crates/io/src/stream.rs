@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, ReadBuf};
 
 /// Anything that bytes go through both ways, with half-close by `shutdown`.
 pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -29,6 +29,37 @@ const BUFFER: usize = 128 * 1024;
 pub async fn join(a: &mut (impl ByteStream + ?Sized), b: &mut (impl ByteStream + ?Sized)) -> io::Result<(u64, u64)> {
     let (mut a, mut b) = (a, b);
     tokio::io::copy_bidirectional_with_sizes(&mut a, &mut b, BUFFER, BUFFER).await
+}
+
+/// Like [`join`], but `b` has the last word: both are done once `b` has ended and `a` was told.
+///
+/// For clients (`a`) who may not understand that only `b`'s direction has ended, and would keep theirs open for ever: to them
+/// the end is that their stream is dropped. An engine (`b`) ends a connection that was taken over only when the process
+/// behind it is gone, so that nothing is lost that anyone would read.
+///
+/// # Errors
+/// As [`join`].
+pub async fn join_until_answered(
+    a: &mut (impl ByteStream + ?Sized),
+    b: &mut (impl ByteStream + ?Sized),
+) -> io::Result<()> {
+    let (a_reader, mut a_writer) = tokio::io::split(a);
+    let (b_reader, mut b_writer) = tokio::io::split(b);
+    let asking = async {
+        tokio::io::copy_buf(&mut BufReader::with_capacity(BUFFER, a_reader), &mut b_writer).await?;
+        b_writer.shutdown().await?;
+        std::future::pending().await
+    };
+    let answering = async {
+        tokio::io::copy_buf(&mut BufReader::with_capacity(BUFFER, b_reader), &mut a_writer).await?;
+        a_writer.shutdown().await
+    };
+    tokio::select! {
+        // What is there to be told is told before anything else.
+        biased;
+        answered = answering => answered,
+        failed = asking => failed,
+    }
 }
 
 /// A stream from which some bytes were read too early, and are read again first.
@@ -91,6 +122,41 @@ mod tests {
         client.read_to_string(&mut output).await.unwrap();
         assert_eq!(output, "output after the input's end");
         assert_eq!(joined.await.unwrap().unwrap(), (5, 28));
+    }
+
+    #[tokio::test]
+    async fn who_has_the_last_word_ends_the_connection_though_the_other_has_not_ended() {
+        let (mut client, mut near) = duplex(64);
+        let (mut far, mut engine) = duplex(64);
+        let joined = tokio::spawn(async move { join_until_answered(&mut near, &mut far).await });
+        client.write_all(b"stdin").await.unwrap();
+        let mut input = [0; 5];
+        engine.read_exact(&mut input).await.unwrap();
+        engine.write_all(b"the process is gone").await.unwrap();
+        drop(engine);
+        let mut output = String::new();
+        client.read_to_string(&mut output).await.unwrap();
+        assert_eq!(output, "the process is gone");
+        joined.await.unwrap().unwrap();
+        assert!(client.write(b"more").await.is_err(), "still open");
+    }
+
+    #[tokio::test]
+    async fn who_has_the_last_word_still_has_it_after_the_other_has_ended() {
+        let (mut client, mut near) = duplex(64);
+        let (mut far, mut engine) = duplex(64);
+        let joined = tokio::spawn(async move { join_until_answered(&mut near, &mut far).await });
+        client.write_all(b"stdin").await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut input = String::new();
+        engine.read_to_string(&mut input).await.unwrap();
+        assert_eq!(input, "stdin");
+        engine.write_all(b"output after the input's end").await.unwrap();
+        drop(engine);
+        let mut output = String::new();
+        client.read_to_string(&mut output).await.unwrap();
+        assert_eq!(output, "output after the input's end");
+        joined.await.unwrap().unwrap();
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EnvironmentId, Problem};
+use crate::{EnvironmentId, ErrorCode, Hop, HopStatus, Problem};
 
 /// Version of these messages; changed when an old agent would misunderstand a new client or the reverse.
 pub const PROTOCOL: u32 = 1;
@@ -50,6 +50,44 @@ pub struct EnvironmentSpec {
     /// Directories to look for dockerd and its helpers in, instead of the standard ones.
     #[serde(default)]
     pub engine_path: Option<Vec<PathBuf>>,
+    /// Who has it made; kept readable in the environment's directory.
+    #[serde(default)]
+    pub owner: Option<Owner>,
+    /// The user who connects to the agent's socket, where that is not the agent's own: the user of sudo.
+    #[serde(default)]
+    pub socket_user: Option<u32>,
+}
+
+/// Who had an environment made, for the same user's other computers to see.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Identifier of the Overside home, random and for good: the same computer and user may have several.
+    pub home: String,
+    /// The computer's host name, for people.
+    pub computer: String,
+    /// RFC 3339, UTC, by the computer's clock.
+    pub started_at: String,
+}
+
+/// An environment that exists on a runner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// Its identifier.
+    pub id: EnvironmentId,
+    /// Who had it made, where that is recorded.
+    pub owner: Option<Owner>,
+    /// Whether its agent lives. What has no agent any more is of use to nobody.
+    pub alive: bool,
+}
+
+/// The one line on the standard input of `overside-agent take-over DIRECTORY`: the session goes on on another computer of
+/// the same user's. The answer is a [`Report`], ready or failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakeOver {
+    /// The only client key from now on, in OpenSSH's one-line format.
+    pub client_key: String,
+    /// Who has the environment from now on.
+    pub owner: Owner,
 }
 
 /// Limits of one environment.
@@ -171,9 +209,75 @@ pub enum Message {
         /// Why.
         problem: Problem,
     },
+    /// The session goes on on another computer of the same user's; this connection ends.
+    TakenOver {
+        /// That computer's name.
+        computer: String,
+    },
     /// dockerd has ended by itself; the environment is of no more use and is being deleted.
     EngineEnded {
         /// Exit status or signal, in words, with the log's last lines.
         detail: String,
     },
+}
+
+/// What a machine can do: the answer of `overside-agent check`, one JSON object.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Findings {
+    /// [`PROTOCOL`] of the agent.
+    pub protocol: u32,
+    /// Version of the agent's package.
+    pub version: String,
+    /// How an engine would be isolated.
+    pub isolation: Isolation,
+    /// Whether an environment can be made.
+    pub suitable: bool,
+    /// Version of the engine that environments get, where it is to be had.
+    pub engine: Option<String>,
+    /// What is missing, each with its remedy.
+    pub missing: Vec<Problem>,
+    /// Version of the cgroups that carry the limits: `v1` or `v2`.
+    pub cgroups: Option<String>,
+    /// What there is to be shared.
+    pub machine: Limits,
+}
+
+impl Findings {
+    /// The hops `agent`, `runner` and `engine` of a runner's test.
+    pub fn hops(&self) -> Vec<Hop> {
+        if self.protocol != PROTOCOL {
+            let detail = format!("overside-agent {} speaks protocol {}, not {PROTOCOL}", self.version, self.protocol);
+            let agent = Hop::new("agent", HopStatus::Failed, detail).with_hint("Install one version of both programs.");
+            return vec![agent, Hop::new("runner", HopStatus::Skipped, ""), Hop::new("engine", HopStatus::Skipped, "")];
+        }
+        let agent = Hop::new("agent", HopStatus::Passed, format!("overside-agent {}", self.version));
+        let (no_engine, missing): (Vec<_>, Vec<_>) =
+            self.missing.iter().partition(|problem| problem.code == ErrorCode::EngineMissing);
+        let failed = |name: &str, problems: &[&Problem]| {
+            let all = |of: fn(&Problem) -> &str, between: &str| {
+                let texts: Vec<&str> =
+                    problems.iter().map(|problem| of(problem)).filter(|text| !text.is_empty()).collect();
+                texts.join(between)
+            };
+            Hop::new(name, HopStatus::Failed, all(|it| &it.message, "; ")).with_hint(all(|it| &it.hint, " "))
+        };
+        let runner = match &missing[..] {
+            [] => {
+                let means = match self.isolation {
+                    Isolation::Namespaces => "as root, in namespaces of its own",
+                    Isolation::Rootless => "as an ordinary user, rootless",
+                };
+                let cpus = self.machine.milli_cpus.div_ceil(1000);
+                let memory = self.machine.memory_bytes as f64 / (1_u64 << 30) as f64;
+                Hop::new("runner", HopStatus::Passed, format!("{means}; {cpus} CPUs, {memory:.1} GiB"))
+            }
+            problems => failed("runner", problems),
+        };
+        let engine = match (&self.engine, &no_engine[..]) {
+            (Some(version), []) => Hop::new("engine", HopStatus::Passed, format!("dockerd {version}")),
+            (None, []) => Hop::new("engine", HopStatus::Skipped, ""),
+            (_, problems) => failed("engine", problems),
+        };
+        vec![agent, runner, engine]
+    }
 }

@@ -30,6 +30,14 @@ pub enum ErrorCode {
     DiskFull,
     /// The runner cannot be reached.
     RunnerUnreachable,
+    /// A host on the way to the runner shows a key that nobody has accepted yet.
+    HostKeyUnknown,
+    /// A host on the way to the runner shows another key than the one that is known.
+    HostKeyChanged,
+    /// The key for the login is encrypted, and its passphrase is not known.
+    KeyLocked,
+    /// A host on the way to the runner does not let this user in.
+    RunnerRefused,
     /// dockerd ended or never answered.
     EngineFailed,
     /// The agent's host key is not the pinned one.
@@ -38,6 +46,8 @@ pub enum ErrorCode {
     LoginRefused,
     /// The tunnel broke and could not be rebuilt.
     TunnelLost,
+    /// The user's session is on another computer.
+    SessionElsewhere,
     /// The environment is gone: its agent ended or its lease ran out.
     EnvironmentLost,
     /// Provisioning took longer than the start time-out.
@@ -46,10 +56,25 @@ pub enum ErrorCode {
     RequestRefused,
     /// The user stopped the session while the call waited.
     Cancelled,
+    /// The environment is suspended, and this does not resume it.
+    Suspended,
+    /// The day's compute time is used up, and the organisation's policy stops there.
+    FairUse,
+    /// Work would be lost that is nowhere else.
+    WorkWouldBeLost,
+    /// Work could not be saved, or not be brought back.
+    KeepFailed,
+    /// The organisation's policy locks a setting, or cannot be used itself.
+    Policy,
     /// A name that settings, runners or commands do not know.
     UnknownName,
+    /// The daemon is of another version, and what it says is not understood.
+    DaemonIncompatible,
     /// A defect of Overside's own.
     Internal,
+    /// Something that only a newer version has a code for.
+    #[serde(other)]
+    Unknown,
 }
 
 /// An error as a person meets it: what failed and where (`message`), and what to do next (`hint`).

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{ErrorCode, Problem};
+use crate::{ErrorCode, Problem, is_runner_name};
 
 /// A value that a setting cannot have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +42,36 @@ impl From<SettingError> for Problem {
     }
 }
 
+/// The language of the desktop app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+pub enum Language {
+    /// English.
+    #[serde(rename = "en")]
+    English,
+    /// Simplified Chinese.
+    #[serde(rename = "zh-CN")]
+    SimplifiedChinese,
+    /// The desktop's own, English where there are no texts in it.
+    #[serde(rename = "system", other)]
+    System,
+}
+
+impl Language {
+    /// Its name in the settings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::English => "en",
+            Self::SimplifiedChinese => "zh-CN",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        [Self::System, Self::English, Self::SimplifiedChinese].into_iter().find(|language| language.name() == name)
+    }
+}
+
 /// Every setting. Defaults and ranges: the table in docs/settings.md is made from [`TABLE`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -54,7 +85,15 @@ pub struct Settings {
     pub lost_contact: Duration,
     /// Longest time that provisioning may take, 5 s to 1 h.
     pub start_timeout: Duration,
-    /// Compute time a day after which prompts come hourly, 0 s to 24 h.
+    /// Inactivity after which the user is asked, if the idle timeout is longer, 10 s to 1 h.
+    pub prompt_after: Duration,
+    /// Time of a session between questions whether it is still needed, 1 min to 24 h.
+    pub long_every: Duration,
+    /// The same beyond the day's limit, 1 min to 24 h.
+    pub long_every_over_limit: Duration,
+    /// Time to answer them, 10 s to 1 h.
+    pub long_answer_within: Duration,
+    /// Compute time a day after which questions come more often, 0 s to 24 h.
     pub daily_limit: Duration,
     /// Name of the runner in use.
     pub runner: String,
@@ -66,6 +105,18 @@ pub struct Settings {
     pub select_context: bool,
     /// Also serve the well-known Docker socket while enabled.
     pub default_socket: bool,
+    /// Start the desktop app when the user logs in.
+    pub start_at_login: bool,
+    /// Show the desktop's notifications.
+    pub notifications: bool,
+    /// The language of the desktop app.
+    pub language: Language,
+    /// Programs whose calls always count as activity.
+    pub always_count: Vec<String>,
+    /// Programs whose questions never count as activity.
+    pub never_count: Vec<String>,
+    /// Price of an hour on the runner, in the user's currency; none where it costs nothing or is not known.
+    pub price_per_hour: Option<f64>,
     /// Values of names that this version does not know, kept as they are.
     pub unknown: Map<String, Value>,
 }
@@ -78,12 +129,22 @@ impl Default for Settings {
             grace_period: Duration::from_secs(5 * 60),
             lost_contact: Duration::from_secs(30 * 60),
             start_timeout: Duration::from_secs(120),
+            prompt_after: Duration::from_secs(3 * 60),
+            long_every: Duration::from_secs(3 * 3600),
+            long_every_over_limit: Duration::from_secs(3600),
+            long_answer_within: Duration::from_secs(10 * 60),
             daily_limit: Duration::from_secs(8 * 3600),
             runner: "local".to_owned(),
             milli_cpus: 4000,
             memory_bytes: 8 << 30,
             select_context: true,
             default_socket: false,
+            start_at_login: false,
+            notifications: true,
+            language: Language::System,
+            always_count: Vec::new(),
+            never_count: Vec::new(),
+            price_per_hour: None,
             unknown: Map::new(),
         }
     }
@@ -102,6 +163,7 @@ pub struct Setting {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// All settings, in the order in which they are shown.
@@ -142,6 +204,34 @@ pub const TABLE: &[Setting] = &[
         set: |s, v| duration(v, 5 * SECOND, HOUR).map(|d| s.start_timeout = d),
     },
     Setting {
+        name: "prompt-after",
+        expected: "a duration from 10s to 1h, such as 3m",
+        purpose: "Inactivity after which you are asked, if the idle timeout is longer.",
+        get: |s| duration_text(s.prompt_after),
+        set: |s, v| duration(v, 10 * SECOND, HOUR).map(|d| s.prompt_after = d),
+    },
+    Setting {
+        name: "long-session.every",
+        expected: "a duration from 1m to 24h, such as 3h",
+        purpose: "Time of a session after which you are asked whether it is still needed.",
+        get: |s| duration_text(s.long_every),
+        set: |s, v| duration(v, MINUTE, 24 * HOUR).map(|d| s.long_every = d),
+    },
+    Setting {
+        name: "long-session.every-over-limit",
+        expected: "a duration from 1m to 24h, such as 1h",
+        purpose: "The same once the day's compute time has passed `fair-use.daily-limit`.",
+        get: |s| duration_text(s.long_every_over_limit),
+        set: |s, v| duration(v, MINUTE, 24 * HOUR).map(|d| s.long_every_over_limit = d),
+    },
+    Setting {
+        name: "long-session.answer-within",
+        expected: "a duration from 10s to 1h, such as 10m",
+        purpose: "Time to answer that question before the environment is suspended.",
+        get: |s| duration_text(s.long_answer_within),
+        set: |s, v| duration(v, 10 * SECOND, HOUR).map(|d| s.long_answer_within = d),
+    },
+    Setting {
         name: "fair-use.daily-limit",
         expected: "a duration from 0s to 24h, such as 8h",
         purpose: "Compute time a day that counts as fair use.",
@@ -166,7 +256,7 @@ pub const TABLE: &[Setting] = &[
         name: "size.memory",
         expected: "a size from 128MiB to 64TiB, such as 8GiB",
         purpose: "Memory of an environment (less where the runner has less).",
-        get: |s| ByteSize::b(s.memory_bytes).display().iec().to_string().replace(' ', "").replace(".0", "").into(),
+        get: |s| size_text(s.memory_bytes),
         set: |s, v| size(v, 128 << 20, 64 << 40).map(|b| s.memory_bytes = b),
     },
     Setting {
@@ -182,6 +272,48 @@ pub const TABLE: &[Setting] = &[
         purpose: "Also serve the well-known Docker socket while Overside is on, for tools that ignore contexts.",
         get: |s| s.default_socket.into(),
         set: |s, v| boolean(v).map(|b| s.default_socket = b),
+    },
+    Setting {
+        name: "start-at-login",
+        expected: "true or false",
+        purpose: "Start the desktop app when you log in.",
+        get: |s| s.start_at_login.into(),
+        set: |s, v| boolean(v).map(|b| s.start_at_login = b),
+    },
+    Setting {
+        name: "notifications",
+        expected: "true or false",
+        purpose: "Show questions, suspensions and failures as the desktop's notifications.",
+        get: |s| s.notifications.into(),
+        set: |s, v| boolean(v).map(|b| s.notifications = b),
+    },
+    Setting {
+        name: "language",
+        expected: "system, en or zh-CN",
+        purpose: "The language of the tray and the window.",
+        get: |s| s.language.name().into(),
+        set: |s, v| Language::named(v.as_str()?).map(|language| s.language = language),
+    },
+    Setting {
+        name: "pollers.always-count",
+        expected: "names of programs, separated by commas (at most 50)",
+        purpose: "Programs whose calls always count as activity, however even their rhythm is.",
+        get: |s| s.always_count.clone().into(),
+        set: |s, v| programs(v).map(|names| s.always_count = names),
+    },
+    Setting {
+        name: "pollers.never-count",
+        expected: "names of programs, separated by commas (at most 50)",
+        purpose: "Programs whose questions never count as activity.",
+        get: |s| s.never_count.clone().into(),
+        set: |s, v| programs(v).map(|names| s.never_count = names),
+    },
+    Setting {
+        name: "price-per-hour",
+        expected: "a price from 0 to 10000, such as 0.12, or none",
+        purpose: "What an hour on the runner costs, for the cost column of `overside usage`.",
+        get: |s| s.price_per_hour.map_or_else(|| "none".into(), Value::from),
+        set: |s, v| price(v).map(|price| s.price_per_hour = price),
     },
 ];
 
@@ -262,12 +394,32 @@ fn duration_text(duration: Duration) -> Value {
     humantime::format_duration(duration).to_string().replace(' ', "").into()
 }
 
+/// A list, or text with commas as it comes from a command line; the empty text is the empty list.
+fn programs(value: &Value) -> Option<Vec<String>> {
+    let names: Vec<String> = match value {
+        Value::Array(list) => list.iter().map(|name| name.as_str().map(str::to_owned)).collect::<Option<_>>()?,
+        Value::String(text) => {
+            text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
+        }
+        _ => return None,
+    };
+    let valid = |name: &String| (1..=128).contains(&name.len()) && !name.chars().any(char::is_control);
+    (names.len() <= 50 && names.iter().all(valid)).then_some(names)
+}
+
+#[expect(clippy::option_option, reason = "refused, or a price, or none")]
+fn price(value: &Value) -> Option<Option<f64>> {
+    let price = match value {
+        Value::Number(number) => number.as_f64()?,
+        Value::String(text) if text == "none" => return Some(None),
+        Value::String(text) => text.parse().ok()?,
+        _ => return None,
+    };
+    (0.0..=10_000.0).contains(&price).then_some(Some(price))
+}
+
 fn runner_name(value: &Value) -> Option<String> {
-    let text = value.as_str()?;
-    let valid = (1..=32).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        && !text.starts_with('-');
-    valid.then(|| text.to_owned())
+    value.as_str().filter(|text| is_runner_name(text)).map(str::to_owned)
 }
 
 fn cpus(value: &Value) -> Option<u64> {
@@ -290,6 +442,13 @@ fn size(value: &Value, least: u64, most: u64) -> Option<u64> {
     (least..=most).contains(&bytes).then_some(bytes)
 }
 
+/// As people write it where that says it all, or the bytes: what is stored is what was set.
+fn size_text(bytes: u64) -> Value {
+    let rounded = ByteSize::b(bytes).display().iec().to_string().replace(' ', "").replace(".0", "");
+    let exact = rounded.parse().is_ok_and(|size: ByteSize| size.as_u64() == bytes);
+    if exact { rounded.into() } else { format!("{bytes}B").into() }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -308,6 +467,15 @@ mod tests {
         assert_eq!(json["idle-timeout"], "5m");
         assert_eq!(json["size.memory"], "8GiB");
         assert_eq!(json["size.cpus"], 4);
+    }
+
+    #[test]
+    fn a_size_that_is_no_round_number_is_stored_as_it_was_set() {
+        for size in ["1000000007B", "134217729", "1.3GiB", "64TiB"] {
+            let mut settings = Settings::default();
+            settings.set("size.memory", &json!(size)).unwrap();
+            assert_eq!(Settings::from_json(&settings.to_json()), Ok(settings), "{size}");
+        }
     }
 
     #[test]
@@ -335,6 +503,14 @@ mod tests {
             ("size.cpus", json!("NaN")),
             ("size.memory", json!("1MiB")),
             ("runner", json!("../x")),
+            ("prompt-after", json!("5s")),
+            ("long-session.answer-within", json!("2h")),
+            ("pollers.never-count", json!([1])),
+            ("pollers.never-count", json!(["a\nb"])),
+            ("language", json!("klingon")),
+            ("notifications", json!("maybe")),
+            ("price-per-hour", json!(-1)),
+            ("price-per-hour", json!("NaN")),
         ] {
             assert!(Settings::default().set(name, &value).is_err(), "{name} {value}");
         }
@@ -345,6 +521,12 @@ mod tests {
         let mut settings = Settings::default();
         settings.set("enabled", &json!("true")).unwrap();
         settings.set("size.cpus", &json!("1.5")).unwrap();
+        settings.set("pollers.never-count", &json!("code, lazydocker")).unwrap();
+        assert_eq!(settings.never_count, ["code", "lazydocker"]);
+        settings.set("price-per-hour", &json!("0.25")).unwrap();
+        assert_eq!(settings.price_per_hour, Some(0.25));
+        settings.set("price-per-hour", &json!("none")).unwrap();
+        assert_eq!(settings.price_per_hour, None);
         assert!(settings.enabled);
         assert_eq!(settings.milli_cpus, 1500);
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EnvironmentId, Problem, SessionId};
+use crate::{EnvironmentId, Language, Problem, SessionId};
 
 /// The state of the session as users see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -134,7 +134,77 @@ pub struct MountStatus {
     pub path: String,
 }
 
-/// Everything that `status --format json`, the window and the tray show.
+/// What kind of work is in an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+#[serde(rename_all = "kebab-case")]
+pub enum WorkKind {
+    /// A container that runs.
+    RunningContainer,
+    /// A container that does not.
+    Container,
+    /// A volume.
+    Volume,
+    /// An image that no registry is known to have.
+    Image,
+}
+
+impl WorkKind {
+    /// The kind, as a sentence names it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RunningContainer => "running container",
+            Self::Container => "container",
+            Self::Volume => "volume",
+            Self::Image => "image",
+        }
+    }
+}
+
+/// Something in the environment that is deleted with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+pub struct Work {
+    /// What it is.
+    pub kind: WorkKind,
+    /// Its name; an image's with its tag.
+    pub name: String,
+    /// The archive on the laptop that has it as well.
+    pub kept_in: Option<String>,
+}
+
+/// What is to be saved of an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeepOrder {
+    /// The archive on the laptop, an absolute path. One that exists is replaced.
+    pub file: String,
+    /// Volumes by name. None: all of them if no images are named either.
+    pub volumes: Option<Vec<String>>,
+    /// Images by name. None: all that no registry has, if no volumes are named either.
+    pub images: Option<Vec<String>>,
+}
+
+/// What the settings say of the desktop app, so that it follows them without asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+#[serde(default)]
+pub struct DesktopSettings {
+    /// The language of tray and window.
+    pub language: Language,
+    /// Show the desktop's notifications.
+    pub notifications: bool,
+    /// Start when the user logs in.
+    pub start_at_login: bool,
+}
+
+impl Default for DesktopSettings {
+    fn default() -> Self {
+        Self { language: Language::System, notifications: true, start_at_login: false }
+    }
+}
+
+/// Everything that `status --format json`, the window and the tray show. A member that is added has a default: a shell
+/// understands a daemon that is older than itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct Status {
@@ -160,10 +230,45 @@ pub struct Status {
     pub prompt: Option<Prompt>,
     /// Usage of the day.
     pub usage: Usage,
+    /// What is deleted with the environment when the grace period ends; known while Suspended.
+    #[serde(default)]
+    pub at_risk: Vec<Work>,
     /// Published ports.
     pub ports: Vec<PortStatus>,
     /// Bind mounts.
     pub mounts: Vec<MountStatus>,
     /// The last failure, until something succeeds.
     pub error: Option<Problem>,
+    /// No environment has ever run in this home: shells show how to begin.
+    #[serde(default)]
+    pub first_use: bool,
+    /// What the settings say of the desktop app.
+    #[serde(default)]
+    pub desktop: DesktopSettings,
+    /// The daemon's version; empty where there is no daemon, and from one that is older than this member.
+    #[serde(default)]
+    pub version: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::ErrorCode;
+
+    #[test]
+    fn a_status_of_another_version_is_understood_as_far_as_it_can_be() {
+        let old = json!({
+            "state": "failed", "runner": "local", "socket": "/s", "session": null, "progress": null, "awake_because": [],
+            "ignored_pollers": [], "idle_in_seconds": null, "grace_remaining_seconds": null, "prompt": null,
+            "usage": {"today_seconds": 1, "limit_seconds": 2}, "ports": [], "mounts": [],
+            "error": {"code": "of-another-version", "message": "m", "hint": "h"},
+            "desktop": {"language": "tlh"}, "something": 5,
+        });
+        let status: Status = serde_json::from_value(old).unwrap();
+        assert_eq!(status.error.map(|problem| problem.code), Some(ErrorCode::Unknown));
+        assert_eq!(status.desktop, DesktopSettings::default());
+        assert_eq!(status.version, "");
+    }
 }

@@ -3,25 +3,81 @@
 use std::{
     convert::Infallible,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use overside_docker_api::{LocalAnswer, error_body};
+use overside_docker_api::{LastWords, LocalAnswer, error_body};
 use overside_model::{ErrorCode, Problem};
 
-use crate::gate::Held;
+use crate::{
+    forward,
+    gate::{Held, Keep},
+};
 
 /// What the proxy answers with: a streamed body of the engine's or a whole one of its own.
 pub(crate) type Body = BoxBody<Bytes, hyper::Error>;
 
-/// The engine's body; the call counts until it is read to its end or dropped.
+/// The engine's body; the call counts until it is read to its end or dropped. If it breaks off, the client is told in it
+/// where that is possible.
 pub(crate) struct Counted {
     pub(crate) inner: Incoming,
+    pub(crate) words: LastWords,
+    /// Said, and now to be followed by this, once what was said is on its way.
+    pub(crate) after: Option<After>,
+    pub(crate) kept: Option<Kept>,
     pub(crate) _held: Held,
+}
+
+/// Longest answer that is remembered, in bytes.
+const MAX_KEPT: usize = 1 << 20;
+
+/// An answer that somebody wants to remember, as far as it has come.
+pub(crate) struct Kept {
+    keep: Keep,
+    answer: LocalAnswer,
+}
+
+impl Kept {
+    /// For an answer with this head.
+    pub(crate) fn new(keep: Keep, status: StatusCode, headers: &HeaderMap) -> Self {
+        let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
+        let own = |name: &header::HeaderName| {
+            [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::DATE].contains(name)
+        };
+        let answer = LocalAnswer {
+            status: status.as_u16(),
+            headers: headers
+                .iter()
+                .filter(|(name, _)| !own(name))
+                .map(|(name, value)| (name.as_str().to_owned(), text(value)))
+                .collect(),
+            content_type: headers.get(header::CONTENT_TYPE).map(text).unwrap_or_default().into(),
+            body: Vec::new(),
+        };
+        Self { keep, answer }
+    }
+}
+
+/// What follows last words.
+pub(crate) enum After {
+    /// The end, as if the engine had said them.
+    End,
+    /// The error, so that a client that does not understand them sees that something is missing. The server sends what it
+    /// has when a body has nothing for it at the moment: so that must be said once.
+    Error { error: hyper::Error, sent: bool },
+}
+
+impl Counted {
+    /// The answer is whole.
+    fn finish(&mut self) {
+        if let Some(Kept { keep, answer }) = self.kept.take() {
+            keep(answer);
+        }
+    }
 }
 
 impl HttpBody for Counted {
@@ -29,10 +85,51 @@ impl HttpBody for Counted {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        Pin::new(&mut self.inner).poll_frame(cx)
+        match self.after.take() {
+            None => {}
+            Some(After::End) => {
+                self.after = Some(After::End);
+                return Poll::Ready(None);
+            }
+            Some(After::Error { error, sent: true }) => return Poll::Ready(Some(Err(error))),
+            Some(After::Error { error, sent: false }) => {
+                self.after = Some(After::Error { error, sent: true });
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        match frame {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    self.words.saw(data);
+                    if let Some(kept) = &mut self.kept {
+                        kept.answer.body.extend_from_slice(data);
+                    }
+                    if self.kept.as_ref().is_some_and(|kept| kept.answer.body.len() > MAX_KEPT) {
+                        self.kept = None;
+                    }
+                }
+                if self.inner.is_end_stream() {
+                    self.finish();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                let Some(said) = self.words.say(&forward::broken_off()) else { return Poll::Ready(Some(Err(error))) };
+                tracing::debug!(%error, "an answer broke off");
+                let end = self.words.conclude();
+                self.after = Some(if end { After::End } else { After::Error { error, sent: false } });
+                Poll::Ready(Some(Ok(Frame::data(said.into()))))
+            }
+            None => {
+                self.finish();
+                Poll::Ready(None)
+            }
+        }
     }
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.after.is_none() && self.inner.is_end_stream()
     }
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
@@ -70,7 +167,7 @@ pub(crate) fn failure(problem: &Problem) -> Response<Body> {
 }
 
 /// An answer that needs no engine.
-pub(crate) fn local(answer: LocalAnswer) -> Response<Body> {
+pub(crate) fn local_answer(answer: LocalAnswer) -> Response<Body> {
     let mut response = Response::new(whole(answer.body));
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for (name, value) in answer.headers {
@@ -79,6 +176,8 @@ pub(crate) fn local(answer: LocalAnswer) -> Response<Body> {
         };
         response.headers_mut().insert(name, value);
     }
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+    if let Ok(content_type) = answer.content_type.parse() {
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    }
     response
 }

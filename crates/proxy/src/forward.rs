@@ -58,9 +58,17 @@ pub(crate) async fn send(
             Either::Right(Full::new(body))
         }
     };
-    let stream = engine.open().await?;
-    let mut sender = handshake(stream).await?;
-    sender.send_request(Request::from_parts(head, body)).await.map_err(|error| broken(&error))
+    ask(engine, Request::from_parts(head, body)).await
+}
+
+/// Sends a request as it is, and returns the head of the answer.
+pub(crate) async fn ask<B>(engine: &dyn Dial, request: Request<B>) -> Result<Response<Incoming>, Problem>
+where
+    B: hyper::body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut sender = handshake(engine.open().await?).await?;
+    sender.send_request(request).await.map_err(|error| broken(&error))
 }
 
 async fn handshake<B>(stream: BoxedStream) -> Result<hyper::client::conn::http1::SendRequest<B>, Problem>
@@ -105,7 +113,7 @@ pub(crate) fn clean_answer(headers: &mut HeaderMap, status: StatusCode) {
     }
 }
 
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<_> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -119,10 +127,14 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
     headers.remove("keep-alive");
 }
 
+const NEXT: &str = "See `overside status`; the next command reconnects or gets a new environment.";
+
 fn broken(error: &hyper::Error) -> Problem {
-    Problem::new(
-        ErrorCode::TunnelLost,
-        format!("the connection to the environment's engine broke: {error}"),
-        "See `overside status`; the next command reconnects or gets a new environment.",
-    )
+    Problem::new(ErrorCode::TunnelLost, format!("the connection to the environment's engine broke: {error}"), NEXT)
+}
+
+/// What a client is told at the end of a stream that breaks off.
+pub(crate) fn broken_off() -> String {
+    let lost = "Overside lost the connection to the environment's engine while this was running";
+    Problem::new(ErrorCode::TunnelLost, lost, NEXT).sentence()
 }

@@ -15,9 +15,25 @@ pub struct Call<'a> {
     pub method: &'a Method,
     /// The path of its URI, with its version prefix.
     pub path: &'a str,
+    /// The query of its URI.
+    pub query: Option<&'a str>,
     /// What the table of routes says about it.
     pub route: Route<'a>,
+    /// Who makes it.
+    pub caller: &'a Caller,
 }
+
+/// Who makes a call: what the system and the client itself tell.
+#[derive(Debug, Clone, Default)]
+pub struct Caller {
+    /// The process at the other end of the socket.
+    pub process: Option<u32>,
+    /// The request's `User-Agent`.
+    pub user_agent: Option<String>,
+}
+
+/// Takes a whole answer that somebody wants to remember.
+pub type Keep = Box<dyn FnOnce(LocalAnswer) + Send + Sync>;
 
 /// Kept for as long as the call lasts: the call counts as activity until it is dropped.
 pub type Held = Box<dyn Any + Send + Sync>;
@@ -30,6 +46,8 @@ pub enum Admission {
         engine: Arc<dyn Dial>,
         /// Kept until the call is over.
         held: Held,
+        /// Takes the answer, if it is a whole one and no error.
+        keep: Option<Keep>,
     },
     /// The answer is known without an engine.
     Answer(LocalAnswer),
@@ -43,6 +61,9 @@ pub trait Gate: Send + Sync + 'static {
     /// # Errors
     /// Why the call cannot be served, as the client is told.
     async fn admit(&self, call: Call<'_>) -> Result<Admission, Problem>;
+
+    /// The headers that the last engine put on every answer.
+    fn engine_headers(&self) -> Vec<(String, String)>;
 }
 
 /// Opens streams to the engine.
@@ -53,4 +74,7 @@ pub trait Dial: Send + Sync + 'static {
     /// # Errors
     /// Why there is none.
     async fn open(&self) -> Result<BoxedStream, Problem>;
+
+    /// The name of the environment that the engine is in.
+    fn environment(&self) -> &str;
 }

@@ -1,15 +1,20 @@
 //! Connections that are taken over: after the head of the answer both sides are raw streams.
 
-use std::io;
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response, header};
 use hyper::{body::Incoming, ext::ReasonPhrase, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
-use overside_io::{ByteStream, Prefixed, join};
-use tokio::io::AsyncWriteExt;
+use overside_docker_api::LastWords;
+use overside_io::{ByteStream, Prefixed, join, join_until_answered};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use crate::gate::Held;
+use crate::{forward, gate::Held};
 
 /// The protocol that the engine is asked for where an old client takes the connection over without asking: it reads a plain
 /// 200 and then the raw stream.
@@ -19,29 +24,89 @@ pub(crate) const TCP: HeaderValue = HeaderValue::from_static("tcp");
 pub(crate) struct TakeOver {
     pub(crate) head: Bytes,
     pub(crate) engine: Upgraded,
+    pub(crate) words: LastWords,
     pub(crate) held: Held,
 }
 
 impl TakeOver {
     /// Takes over from the engine's 101. A client that asked for the upgrade gets that head as it is; an old one gets 200.
-    pub(crate) async fn from_answer(answer: Response<Incoming>, asked: bool, held: Held) -> hyper::Result<Self> {
+    pub(crate) async fn from_answer(
+        answer: Response<Incoming>,
+        asked: bool,
+        words: LastWords,
+        held: Held,
+    ) -> hyper::Result<Self> {
         let reason =
             answer.extensions().get::<ReasonPhrase>().map_or(&b"Switching Protocols"[..], ReasonPhrase::as_bytes);
         let status = if asked { (101, reason) } else { (200, &b"OK"[..]) };
         let head = render(status, answer.headers(), asked);
         let engine = hyper::upgrade::on(answer).await?;
-        Ok(Self { head, engine, held })
+        Ok(Self { head, engine, words, held })
     }
 
-    /// Joins the client's stream with the engine's. `read_ahead` is what was already read of the client's stream.
+    /// Joins the client's stream with the engine's. `read_ahead` is what was already read of the client's stream. If the
+    /// engine's breaks off, the client is told where its form allows.
     pub(crate) async fn run(self, client: impl ByteStream, read_ahead: Bytes) -> io::Result<()> {
         let mut client = Prefixed::new(read_ahead, client);
         client.write_all(&self.head).await?;
         client.flush().await?;
-        let mut engine = TokioIo::new(self.engine);
-        join(&mut client, &mut engine).await?;
+        let mut engine = Overheard { stream: TokioIo::new(self.engine), words: self.words, said: Bytes::new() };
+        if cfg!(windows) {
+            // Node's and .NET's clients take no notice of a pipe's half-close: it has to be closed.
+            join_until_answered(&mut client, &mut engine).await?;
+        } else {
+            join(&mut client, &mut engine).await?;
+        }
         drop(self.held);
         Ok(())
+    }
+}
+
+/// A stream that, if it breaks while it is read, is read as if it ended with last words.
+struct Overheard<S> {
+    stream: S,
+    words: LastWords,
+    /// What is left of them to be read.
+    said: Bytes,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Overheard<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.said.is_empty() {
+            let before = buf.filled().len();
+            match ready!(Pin::new(&mut this.stream).poll_read(cx, buf)) {
+                Ok(()) => {
+                    this.words.saw(&buf.filled()[before..]);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) => match this.words.say(&forward::broken_off()) {
+                    Some(said) => {
+                        tracing::debug!(%error, "a stream of the engine's broke off");
+                        // Not twice: what follows is the error again.
+                        this.words = LastWords::silent();
+                        this.said = said.into();
+                    }
+                    None => return Poll::Ready(Err(error)),
+                },
+            }
+        }
+        let count = this.said.len().min(buf.remaining());
+        buf.put_slice(&this.said.split_to(count));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Overheard<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        // What cannot be written any more is dropped: that the stream is broken is read from it, words first.
+        Poll::Ready(Ok(ready!(Pin::new(&mut self.stream).poll_write(cx, buf)).unwrap_or(buf.len())))
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(ready!(Pin::new(&mut self.stream).poll_flush(cx)).or(Ok(())))
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(ready!(Pin::new(&mut self.stream).poll_shutdown(cx)).or(Ok(())))
     }
 }
 

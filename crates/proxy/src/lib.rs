@@ -5,10 +5,11 @@
 //! (attach, exec, BuildKit's session) end as two raw streams joined with half-close.
 
 mod body;
+mod events;
 mod forward;
 mod gate;
 mod hijack;
 mod server;
 
-pub use gate::{Admission, Call, Dial, Gate, Held};
+pub use gate::{Admission, Call, Caller, Dial, Gate, Held, Keep};
 pub use server::serve;

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::{
     body::Incoming,
@@ -15,19 +15,19 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use overside_docker_api::{Class, IdleAnswer, Route, without_desktop_labels};
+use overside_docker_api::{Class, IdleAnswer, LastWords, Route, decode_path, without_desktop_labels};
 use overside_io::{
     ByteStream,
-    local::{Listener, Stream, Watched},
+    local::{self, Listener, Stream, Watched},
 };
 use overside_model::Problem;
 use tokio::sync::oneshot;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    body::{Body, Counted, Unsized, failure, local, whole},
-    forward,
-    gate::{Admission, Call, Gate},
+    body::{Body, Counted, Kept, Unsized, failure, local_answer, whole},
+    events, forward,
+    gate::{Admission, Call, Caller, Gate},
     hijack::{TCP, TakeOver},
 };
 
@@ -79,9 +79,10 @@ type TakeOverSlot = Arc<Mutex<Option<oneshot::Sender<TakeOver>>>>;
 /// Serves one client until it goes away, and drops its call then: that reaches the engine. A client that has only ended its
 /// input is not gone.
 async fn serve_client(stream: Stream, gate: Arc<dyn Gate>, own_socket: Arc<str>) -> io::Result<()> {
+    let process = local::peer(&stream);
     let (stream, gone) = Watched::new(stream)?;
     tokio::select! {
-        result = serve_connection(stream, gate, own_socket) => result,
+        result = serve_connection(stream, gate, own_socket, process) => result,
         () = gone.wait() => Ok(()),
     }
 }
@@ -92,12 +93,13 @@ async fn serve_connection(
     stream: impl ByteStream + 'static,
     gate: Arc<dyn Gate>,
     own_socket: Arc<str>,
+    process: Option<u32>,
 ) -> io::Result<()> {
     let (sender, mut taken_over) = oneshot::channel();
     let slot: TakeOverSlot = Arc::new(Mutex::new(Some(sender)));
     let service = service_fn(move |request| {
         let (gate, own_socket, slot) = (gate.clone(), own_socket.clone(), slot.clone());
-        Box::pin(async move { Ok::<_, Infallible>(handle(request, &*gate, &own_socket, &slot).await) })
+        Box::pin(async move { Ok::<_, Infallible>(handle(request, &gate, &own_socket, &slot, process).await) })
     });
     let mut connection = Builder::new()
         .preserve_header_case(true)
@@ -120,18 +122,34 @@ async fn serve_connection(
     take_over.run(io.into_inner(), read_buf).await
 }
 
-async fn handle(request: Request<Incoming>, gate: &dyn Gate, own_socket: &str, slot: &TakeOverSlot) -> Response<Body> {
+async fn handle(
+    request: Request<Incoming>,
+    gate: &Arc<dyn Gate>,
+    own_socket: &str,
+    slot: &TakeOverSlot,
+    process: Option<u32>,
+) -> Response<Body> {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let route = Route::find(&method, &path);
+    let decoded = decode_path(&path);
+    let route = Route::find(&method, &decoded);
     tracing::debug!(%method, path, class = ?route.class, "call");
-    let admission = match gate.admit(Call { method: &method, path: &path, route }).await {
+    let user_agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+    let caller = Caller { process, user_agent: user_agent.map(str::to_owned) };
+    if route.class == Class::Events
+        && let Some(response) = events::answer(gate, &request, &caller).await
+    {
+        return response;
+    }
+    let query = request.uri().query().map(str::to_owned);
+    let call = Call { method: &method, path: &path, query: query.as_deref(), route, caller: &caller };
+    let admission = match gate.admit(call).await {
         Ok(admission) => admission,
         Err(problem) => return failure(&problem),
     };
-    let (engine, held) = match admission {
-        Admission::Answer(answer) => return local(answer),
-        Admission::Forward { engine, held } => (engine, held),
+    let (engine, held, keep) = match admission {
+        Admission::Answer(answer) => return local_answer(answer),
+        Admission::Forward { engine, held, keep } => (engine, held, keep),
     };
     let asked = wanted_upgrade(&request);
     let upgrade = asked.clone().or_else(|| (route.class == Class::Hijack).then_some(TCP));
@@ -146,9 +164,13 @@ async fn handle(request: Request<Incoming>, gate: &dyn Gate, own_socket: &str, s
         if get && route.class == Class::Passive(IdleAnswer::Info) && head.status == StatusCode::OK {
             return info(head, body).await;
         }
-        return Response::from_parts(head, Counted { inner: body, _held: held }.boxed());
+        let words = last_words(&route, &head.headers);
+        let kept =
+            keep.filter(|_| head.status == StatusCode::OK).map(|keep| Kept::new(keep, head.status, &head.headers));
+        return Response::from_parts(head, Counted { inner: body, words, after: None, kept, _held: held }.boxed());
     }
-    match TakeOver::from_answer(answer, asked.is_some(), held).await {
+    let words = last_words(&route, answer.headers());
+    match TakeOver::from_answer(answer, asked.is_some(), words, held).await {
         Ok(take_over) => {
             let sender = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(sender) = sender {
@@ -165,6 +187,10 @@ async fn handle(request: Request<Incoming>, gate: &dyn Gate, own_socket: &str, s
             "Try again.",
         )),
     }
+}
+
+fn last_words(route: &Route<'_>, headers: &HeaderMap) -> LastWords {
+    LastWords::new(route, headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()))
 }
 
 /// The answer to `/info`, without what would mislead clients.

@@ -3,15 +3,18 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use overside_io::{BoxedStream, local::Listener};
+use overside_docker_api::{Route, decode_path};
+use overside_io::{
+    BoxedStream,
+    local::{Listener, Stream, connect},
+};
 use overside_model::{ErrorCode, Problem};
 use overside_proxy::{Admission, Call, Dial, Gate, serve};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
-    net::UnixStream,
     sync::{Notify, mpsc},
 };
 use tokio_util::sync::CancellationToken;
@@ -25,6 +28,10 @@ impl Dial for Engine {
         let (near, far) = duplex(1 << 20);
         self.0.send(far).unwrap();
         Ok(Box::new(near))
+    }
+
+    fn environment(&self) -> &str {
+        "test"
     }
 }
 
@@ -45,11 +52,21 @@ impl Drop for Ending {
 
 #[async_trait]
 impl Gate for Open {
-    async fn admit(&self, _call: Call<'_>) -> Result<Admission, Problem> {
+    async fn admit(&self, call: Call<'_>) -> Result<Admission, Problem> {
+        // However a path is written, what is decided about is the route that the engine takes.
+        assert_eq!(call.route, Route::find(call.method, &decode_path(call.path)), "{}", call.path);
         if self.refuse {
             return Err(Problem::new(ErrorCode::Stopped, "Overside is turned off", "Start it with `overside start`."));
         }
-        Ok(Admission::Forward { engine: self.engine.clone(), held: Box::new(Ending(self.admitted.clone())) })
+        Ok(Admission::Forward {
+            engine: self.engine.clone(),
+            held: Box::new(Ending(self.admitted.clone())),
+            keep: None,
+        })
+    }
+
+    fn engine_headers(&self) -> Vec<(String, String)> {
+        Vec::new()
     }
 }
 
@@ -61,7 +78,11 @@ struct Fixture {
 }
 
 fn proxy_with(refuse: bool) -> Fixture {
-    let directory = tempfile::Builder::new().prefix("ov").tempdir_in("/tmp").unwrap();
+    let mut directory = tempfile::Builder::new();
+    // A socket's path is short on Unix; what the environment names may not be.
+    let directory =
+        if cfg!(unix) { directory.prefix("ov").tempdir_in("/tmp") } else { directory.prefix("ov").tempdir() };
+    let directory = directory.unwrap();
     let listener = Listener::bind(&directory.path().join("docker.sock")).unwrap();
     let (sender, connections) = mpsc::unbounded_channel();
     let ended = Arc::new(Notify::new());
@@ -76,8 +97,8 @@ fn proxy() -> Fixture {
 }
 
 impl Fixture {
-    async fn client(&self) -> UnixStream {
-        UnixStream::connect(Path::new(self.directory.path()).join("docker.sock")).await.unwrap()
+    async fn client(&self) -> Stream {
+        connect(&self.directory.path().join("docker.sock")).await.unwrap()
     }
 
     async fn engine(&mut self) -> DuplexStream {
@@ -127,6 +148,17 @@ async fn a_hijack_keeps_the_bytes_that_came_with_the_heads_on_both_sides() {
 }
 
 #[tokio::test]
+async fn an_event_stream_is_one_however_its_path_is_written() {
+    let mut f = proxy();
+    let mut client = f.client().await;
+    client.write_all(b"GET /v1.41/%65vents HTTP/1.1\r\nHost: d\r\n\r\n").await.unwrap();
+    let mut engine = f.engine().await;
+    until(&mut engine, "\r\n\r\n").await;
+    engine.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{}\n\r\n").await.unwrap();
+    until(&mut client, "{}\n").await;
+}
+
+#[tokio::test]
 async fn an_old_client_that_asks_for_no_upgrade_gets_200_and_the_raw_stream() {
     let mut f = proxy();
     let mut client = f.client().await;
@@ -164,6 +196,23 @@ async fn the_end_of_input_leaves_the_output_flowing_and_the_call_ends_with_both(
     soon(f.ended.notified()).await;
 }
 
+/// A socket's client sees the output's end and closes; a pipe's may see nothing but the closing.
+#[cfg(windows)]
+#[tokio::test]
+async fn a_client_that_takes_no_notice_of_the_outputs_end_does_not_keep_the_call() {
+    let mut f = proxy();
+    let mut client = f.client().await;
+    let request = "POST /exec/x/start HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut engine = f.engine().await;
+    until(&mut engine, "\r\n\r\n").await;
+    engine.write_all(UPGRADED.as_bytes()).await.unwrap();
+    engine.write_all(b"output").await.unwrap();
+    drop(engine);
+    soon(f.ended.notified()).await;
+    assert!(until(&mut client, "output").await.ends_with("\r\n\r\noutput"));
+}
+
 #[tokio::test]
 async fn a_hijack_that_the_engine_refuses_is_an_ordinary_answer_and_the_connection_goes_on() {
     let mut f = proxy();
@@ -186,7 +235,7 @@ async fn a_client_that_goes_away_takes_its_call_with_it() {
     client.write_all(b"GET /events HTTP/1.1\r\nHost: d\r\n\r\n").await.unwrap();
     let mut engine = f.engine().await;
     until(&mut engine, "\r\n\r\n").await;
-    engine.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n").await.unwrap();
+    engine.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{}\n\r\n").await.unwrap();
     until(&mut client, "{}").await;
     drop(client);
     let mut rest = Vec::new();

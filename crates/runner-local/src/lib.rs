@@ -2,26 +2,29 @@
 //!
 //! The work is the agent's (`overside-agent serve`); this crate starts it, reads its reports and connects to its socket.
 
-mod reports;
-
 use std::{
     collections::HashMap,
+    env,
+    ffi::OsStr,
     io,
     path::{Path, PathBuf},
     process::Stdio,
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use overside_io::{BoxedStream, local};
 use overside_model::{
-    EnvironmentId, ErrorCode, Problem,
-    agent::{EnvironmentFacts, EnvironmentSpec, PROTOCOL},
+    EnvironmentId, ErrorCode, Hop, HopStatus, Problem,
+    agent::{EnvironmentFacts, EnvironmentSpec, Findings, Found, PROTOCOL},
 };
-use overside_runner::{Order, ProgressSink, Provider};
+use overside_runner::{
+    Order, ProgressSink, Provider,
+    reports::{self, Stop},
+};
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncReadExt, AsyncWriteExt, BufReader},
     process::{Child, Command},
     task::JoinHandle,
 };
@@ -41,6 +44,12 @@ pub struct Local {
 
 /// Longest time that an agent may take to end after its environment is gone: it waits a second for its client.
 const LAST_BREATH: Duration = Duration::from_secs(5);
+
+/// Bytes of standard error that are kept for an error's text.
+const MAX_STDERR: u64 = 16 * 1024;
+
+/// Longest time that an agent may take to look at this machine; it takes a tenth of a second.
+const CHECK: Duration = Duration::from_secs(2);
 
 impl Local {
     /// A runner that keeps its environments below `environments` and starts the program `agent`. `engine_path` are
@@ -70,10 +79,20 @@ impl Local {
         ))
     }
 
-    fn spawn(&self, arguments: &[&str], directory: Option<&Path>) -> Result<Child, Problem> {
+    /// Starts the agent's look at this machine, for the engine that environments get.
+    fn spawn_check(&self) -> Result<Child, Problem> {
+        let path = self.engine_path.as_ref().map(env::join_paths).transpose();
+        let path = path.map_err(|error| {
+            let hint = "Set OVERSIDE_ENGINE_PATH to directories that can stand in a list.";
+            Problem::new(ErrorCode::EngineMissing, format!("the engine's path is unusable: {error}"), hint)
+        })?;
+        self.spawn(&["check"], path.as_deref())
+    }
+
+    fn spawn(&self, arguments: &[&str], last: Option<&OsStr>) -> Result<Child, Problem> {
         Command::new(&self.agent)
             .args(arguments)
-            .args(directory)
+            .args(last)
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -89,7 +108,7 @@ impl Local {
         if !directory.exists() {
             return Ok(());
         }
-        let child = self.spawn(&["cleanup", "--force"], Some(&directory))?;
+        let child = self.spawn(&["cleanup", "--force"], Some(directory.as_os_str()))?;
         let failed = |detail: String| {
             Problem::new(
                 ErrorCode::EngineFailed,
@@ -102,6 +121,35 @@ impl Local {
             return Ok(());
         }
         Err(failed(reports::last_lines(&output.stderr)))
+    }
+
+    /// What the agent finds on this machine, as hops: the agent itself, what environments need, and the engine.
+    async fn look(&self) -> Vec<Hop> {
+        let skipped = |name| Hop::new(name, HopStatus::Skipped, "");
+        let failed = |problem: Problem| {
+            let agent = Hop::new("agent", HopStatus::Failed, problem.message).with_hint(problem.hint);
+            vec![agent, skipped("runner"), skipped("engine")]
+        };
+        let child = match self.spawn_check() {
+            Ok(child) => child,
+            Err(problem) => return failed(problem),
+        };
+        let unusable = |detail: String| {
+            failed(Problem::new(
+                ErrorCode::AgentIncompatible,
+                format!("{} does not say what this machine can do: {detail}", self.agent.display()),
+                "Reinstall Overside, or set OVERSIDE_AGENT to the program's path.",
+            ))
+        };
+        let output = match tokio::time::timeout(CHECK, child.wait_with_output()).await {
+            Ok(Ok(output)) => output,
+            Ok(Err(error)) => return unusable(error.to_string()),
+            Err(_) => return unusable(format!("no answer within {} s", CHECK.as_secs())),
+        };
+        match serde_json::from_slice::<Findings>(&output.stdout) {
+            Ok(findings) => findings.hops(),
+            Err(error) => unusable(error.to_string()),
+        }
     }
 
     fn not_started(&self, error: &io::Error) -> Problem {
@@ -137,6 +185,8 @@ impl Provider for Local {
             limits: order.limits,
             lease: order.lease,
             engine_path: self.engine_path.clone(),
+            owner: Some(order.owner.clone()),
+            socket_user: None,
         };
         let line = serde_json::to_string(&spec).map_err(|error| {
             Problem::new(ErrorCode::Internal, format!("cannot describe the environment: {error}"), "")
@@ -146,7 +196,7 @@ impl Provider for Local {
             // An agent that died already says more about it on its standard output and error than this write does.
             let _ = stdin.write_all(format!("{line}\n").as_bytes()).await;
         }
-        let facts = reports::read(&mut child, progress).await?;
+        let facts = read_reports(&mut child, progress).await?;
         // From here on the agent lives by its lease, not by this process; it is only reaped here when it ends.
         let ended = tokio::spawn(async move {
             if let Ok(status) = child.wait().await {
@@ -175,15 +225,60 @@ impl Provider for Local {
         Ok(())
     }
 
-    async fn list(&self) -> Result<Vec<EnvironmentId>, Problem> {
+    async fn engine_version(&self) -> Option<String> {
+        let child = self.spawn_check().ok()?;
+        let output = tokio::time::timeout(CHECK, child.wait_with_output()).await.ok()?.ok()?;
+        serde_json::from_slice::<Findings>(&output.stdout).ok()?.engine
+    }
+
+    fn kind(&self) -> &'static str {
+        "local"
+    }
+
+    async fn test(&self) -> Vec<Hop> {
+        let began = Instant::now();
+        let mut hops = self.look().await;
+        if let Some(first) = hops.first_mut() {
+            first.took_ms = u64::try_from(began.elapsed().as_millis()).ok();
+        }
+        hops
+    }
+
+    async fn list(&self) -> Result<Vec<Found>, Problem> {
         let entries = match fs_err::read_dir(&self.environments) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(Problem::new(ErrorCode::RunnerUnreachable, error.to_string(), "")),
         };
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        Ok(names.filter_map(|name| name.parse().ok()).collect())
+        // They lie in the home itself, so that nobody else can have made them.
+        let found = |id| Found { id, owner: None, alive: true };
+        Ok(names.filter_map(|name| name.parse().ok()).map(found).collect())
     }
+}
+
+/// Reads reports until the environment is ready or has failed.
+async fn read_reports(child: &mut Child, progress: ProgressSink<'_>) -> Result<EnvironmentFacts, Problem> {
+    let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+        return Err(Problem::new(ErrorCode::Internal, "the agent has no standard output", ""));
+    };
+    // Nothing speaks before the agent here.
+    let said = match reports::follow(&mut BufReader::new(stdout), 0, progress).await {
+        Ok(facts) => return Ok(facts),
+        Err(Stop::Failed(problem)) => return Err(problem),
+        Err(Stop::Ended { .. }) => {
+            let mut said = Vec::new();
+            // What it said before it ended; unreadable is as good as nothing.
+            let _ = stderr.take(MAX_STDERR).read_to_end(&mut said).await;
+            reports::last_lines(&said)
+        }
+    };
+    let status = child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
+    Err(Problem::new(
+        ErrorCode::EngineFailed,
+        format!("the agent ended while it was starting the environment ({status}): {said}"),
+        "Try again; `overside status` shows the error.",
+    ))
 }
 
 fn unreachable(id: &EnvironmentId, path: &Path, error: &io::Error) -> Problem {

@@ -8,11 +8,17 @@
 //! other than the present one is ignored, so that a cancelled effect may still finish whenever it likes.
 
 mod activity;
+mod calls;
+mod deadlines;
 mod machine;
+mod pollers;
 mod rules;
 mod view;
 
-pub use activity::{ActivityId, CallKind};
-pub use machine::{Decision, Effect, Gate, Operation, Session};
+pub use activity::{ActivityId, Call, CallKind};
+pub use calls::{Decision, Gate};
+pub use deadlines::Deadline;
+pub use machine::{Effect, EndReason, Ended, Operation, Session};
+pub use pollers::{Client, Overrules};
 pub use rules::{Rules, retry_pause};
 pub use view::View;

@@ -1,13 +1,14 @@
-//! The machine.
+//! The machine: its states, and what each input makes of them. What becomes of calls is [`crate::calls`]' matter, when something
+//! is due [`crate::deadlines`]'.
 
 use std::{collections::VecDeque, time::Duration};
 
 use overside_model::{ErrorCode, Moment, Problem, State};
 
 use crate::{
-    activity::{Activities, ActivityId, CallKind},
+    activity::Activities,
+    pollers::{Overrules, Pollers},
     rules::{Rules, retry_pause},
-    view::View,
 };
 
 /// Number of an effect on the environment.
@@ -29,39 +30,40 @@ pub enum Effect {
     SelectContext,
     /// Make the previous Docker context current again.
     RestoreContext,
+    /// The day is over; answer with [`Session::handle_day`].
+    TurnDay,
 }
 
-/// How calls are to be treated at the moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Gate {
-    /// There is a running environment.
-    Open,
-    /// Calls wait for a change.
-    Wait,
-    /// Nothing runs and nothing is about to: a call has to ask again by [`Session::handle_call_again`].
-    Ask,
-    /// Calls fail with this.
-    Refuse(Problem),
+impl Effect {
+    const fn is_on_environment(&self) -> bool {
+        matches!(self, Self::Start(_) | Self::Suspend(_) | Self::Resume(_) | Self::Delete(_))
+    }
 }
 
-/// What becomes of a call that asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision {
-    /// It goes to the engine.
-    Pass,
-    /// It waits for the gate to change.
-    Wait,
-    /// It is answered without an engine; where that is not possible it asks again as [`CallKind::Work`].
-    AnswerLocally,
-    /// It fails.
-    Refuse(Problem),
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndReason {
+    /// Nobody came back within the grace period.
+    Idle,
+    /// The user turned Overside off.
+    Stopped,
+    /// The environment was lost.
+    Lost,
+    /// The start was not finished in time.
+    StartTimedOut,
 }
 
-/// Longest time that a call waits after a failure for the next attempt, instead of being refused.
-const SHORT_WAIT: Duration = Duration::from_secs(2);
+/// How a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Why.
+    pub reason: EndReason,
+    /// What it used, from its first moment of running to its last; None if it never ran.
+    pub interval: Option<(Moment, Moment)>,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Phase {
+pub(crate) enum Phase {
     Stopped,
     Idle,
     Starting {
@@ -87,36 +89,52 @@ enum Phase {
 
 /// Where a suspension stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Motion {
+pub(crate) enum Motion {
     Freezing,
+    /// Or as good as that: what cannot be frozen is treated like it.
     Frozen,
     Thawing,
 }
 
 /// What comes after Stopping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Then {
+pub(crate) enum Then {
     Idle,
     Stopped,
     Failed,
+    /// The user does not wait for the next call.
+    Start,
 }
 
 /// The life cycle of one user's sessions.
 #[derive(Debug)]
 pub struct Session {
-    rules: Rules,
-    phase: Phase,
-    activities: Activities,
-    last_activity: Moment,
-    effects: VecDeque<Effect>,
+    pub(crate) rules: Rules,
+    pub(crate) phase: Phase,
+    pub(crate) activities: Activities,
+    pub(crate) pollers: Pollers,
+    pub(crate) last_activity: Moment,
+    /// The user is being asked because nothing happens.
+    pub(crate) asked_for_inactivity: bool,
+    /// The user wants the environment back that is still being frozen.
+    pub(crate) wanted_back: bool,
+    /// From when the time to the next question about a long session counts.
+    pub(crate) long_from: Moment,
+    /// Until when the question about a long session waits for its answer.
+    pub(crate) long_answer_by: Option<Moment>,
+    pub(crate) effects: VecDeque<Effect>,
     operations: u64,
-    failures: u32,
-    error: Option<Problem>,
-    used_before: Duration,
-    day_began: Moment,
+    pub(crate) failures: u32,
+    pub(crate) error: Option<Problem>,
+    /// Usage of the day by sessions that are over, or from before `day_began`.
+    pub(crate) used_before: Duration,
+    pub(crate) day_began: Moment,
+    /// None until the first day was told.
+    pub(crate) day_ends: Option<Moment>,
+    ended: Option<Ended>,
 }
 
-fn stopped() -> Problem {
+pub(crate) fn stopped() -> Problem {
     Problem::new(ErrorCode::Stopped, "Overside is turned off", "Start it with `overside start`.")
 }
 
@@ -127,18 +145,26 @@ impl Session {
             rules,
             phase: Phase::Stopped,
             activities: Activities::default(),
+            pollers: Pollers::default(),
             last_activity: now,
+            asked_for_inactivity: false,
+            wanted_back: false,
+            long_from: now,
+            long_answer_by: None,
             effects: VecDeque::new(),
             operations: 0,
             failures: 0,
             error: None,
             used_before: Duration::ZERO,
             day_began: now,
+            day_ends: None,
+            ended: None,
         }
     }
 
     /// Turn on. In Failed, start again.
     pub fn handle_enable(&mut self, now: Moment) {
+        self.handle_timeout(now);
         match self.phase {
             Phase::Stopped | Phase::Stopping { then: Then::Stopped } => {
                 self.effects.push_back(Effect::SelectContext);
@@ -149,7 +175,7 @@ impl Session {
                     _ => Phase::Stopping { then: Then::Idle },
                 };
             }
-            Phase::Failed { .. } => self.handle_retry(now),
+            Phase::Failed { .. } | Phase::Stopping { then: Then::Failed } => self.handle_retry(now),
             Phase::Idle
             | Phase::Starting { .. }
             | Phase::Running { .. }
@@ -160,11 +186,14 @@ impl Session {
 
     /// Turn off: the environment is deleted, whatever it does.
     pub fn handle_disable(&mut self, now: Moment) {
+        self.handle_timeout(now);
         match self.phase {
             Phase::Stopped | Phase::Stopping { then: Then::Stopped } => return,
             Phase::Idle | Phase::Failed { .. } => self.phase = Phase::Stopped,
             Phase::Stopping { .. } => self.phase = Phase::Stopping { then: Then::Stopped },
-            Phase::Starting { .. } | Phase::Running { .. } | Phase::Suspended { .. } => self.stop(now, Then::Stopped),
+            Phase::Starting { .. } | Phase::Running { .. } | Phase::Suspended { .. } => {
+                self.stop(now, Then::Stopped, EndReason::Stopped)
+            }
         }
         self.error = None;
         self.effects.push_back(Effect::RestoreContext);
@@ -175,9 +204,10 @@ impl Session {
     /// # Errors
     /// Where there is nothing to suspend.
     pub fn handle_idle_now(&mut self, now: Moment) -> Result<(), Problem> {
+        self.handle_timeout(now);
         match self.phase {
             Phase::Running { since } => self.suspend(now, since),
-            Phase::Idle | Phase::Suspended { .. } => {}
+            Phase::Idle | Phase::Suspended { .. } | Phase::Stopping { then: Then::Idle } => {}
             Phase::Stopped => return Err(stopped()),
             Phase::Starting { .. } | Phase::Stopping { .. } | Phase::Failed { .. } => {
                 return Err(Problem::new(
@@ -190,99 +220,69 @@ impl Session {
         Ok(())
     }
 
-    /// The user is there: counts as activity.
+    /// Resume now, as a call that needs the environment would. While Running, nothing.
+    ///
+    /// # Errors
+    /// Where there is nothing to resume, or nothing left of the day to resume it with.
+    pub fn handle_resume(&mut self, now: Moment) -> Result<(), Problem> {
+        self.handle_timeout(now);
+        match self.phase {
+            Phase::Running { .. } | Phase::Suspended { motion: Motion::Thawing, .. } => {}
+            Phase::Suspended { .. } if self.is_spent(now) => return Err(self.spent()),
+            Phase::Suspended { motion: Motion::Freezing, .. } => self.wanted_back = true,
+            Phase::Suspended { motion: Motion::Frozen, .. } => self.resume(),
+            Phase::Stopped => return Err(stopped()),
+            Phase::Idle | Phase::Starting { .. } | Phase::Stopping { .. } | Phase::Failed { .. } => {
+                return Err(Problem::new(
+                    ErrorCode::RequestRefused,
+                    format!("there is nothing to resume while Overside is {}", self.state().name()),
+                    "The next Docker command that needs an environment starts one.",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// *Ask me again later*: counts as activity; the question about a long session, where that is what was asked, waits for its
+    /// next interval.
     pub fn handle_later(&mut self, now: Moment) {
-        self.last_activity = now;
+        self.handle_timeout(now);
+        self.active(now);
+        if self.long_answer_by.take().is_some() {
+            self.long_from = now;
+        }
     }
 
-    /// Start again after a failure, without waiting for the backoff. Elsewhere nothing.
+    /// Start again after a failure, without waiting for the backoff, but not for more time of the day than there is. Elsewhere
+    /// nothing.
     pub fn handle_retry(&mut self, now: Moment) {
-        if matches!(self.phase, Phase::Failed { .. }) {
-            self.failures = 0;
-            self.start(now);
-        }
-    }
-
-    /// A call arrives. It is under way until [`Self::handle_call_end`]. `detail` is what `status` calls it.
-    pub fn handle_call(&mut self, now: Moment, kind: CallKind, detail: &str) -> (ActivityId, Decision) {
-        let id = self.activities.begin(kind, detail);
-        (id, self.handle_call_again(now, id, kind))
-    }
-
-    /// A call that waited, or that could not be answered locally, asks again.
-    pub fn handle_call_again(&mut self, now: Moment, id: ActivityId, kind: CallKind) -> Decision {
-        let decision = self.decide(now, kind);
-        match decision {
-            Decision::Pass => {
-                self.activities.set_waiting(id, false);
-                if kind.counts() {
-                    self.last_activity = now;
-                }
-            }
-            Decision::Wait => self.activities.set_waiting(id, true),
-            Decision::AnswerLocally | Decision::Refuse(_) => {
-                // It neither waits nor keeps awake while its answer is written.
-                self.activities.end(id);
-            }
-        }
-        decision
-    }
-
-    fn decide(&mut self, now: Moment, kind: CallKind) -> Decision {
-        match (&self.phase, kind) {
-            (Phase::Stopped | Phase::Stopping { then: Then::Stopped }, _) => Decision::Refuse(stopped()),
-            (Phase::Running { .. }, _) => Decision::Pass,
-            (Phase::Idle, CallKind::Probe | CallKind::Question) => Decision::AnswerLocally,
-            (Phase::Failed { .. } | Phase::Stopping { then: Then::Failed }, CallKind::Probe) => Decision::AnswerLocally,
-            (Phase::Idle, CallKind::Work) => {
+        self.handle_timeout(now);
+        match self.phase {
+            Phase::Failed { .. } if self.is_spent(now) => self.error = Some(self.spent()),
+            Phase::Failed { .. } => {
+                self.failures = 0;
                 self.start(now);
-                Decision::Wait
             }
-            (Phase::Failed { retry_at, .. }, CallKind::Question | CallKind::Work) if now >= *retry_at => {
-                self.start(now);
-                Decision::Wait
+            Phase::Stopping { then: Then::Failed } => {
+                self.failures = 0;
+                self.phase = Phase::Stopping { then: Then::Start };
             }
-            (Phase::Failed { retry_at, .. }, CallKind::Question | CallKind::Work) if now + SHORT_WAIT >= *retry_at => {
-                // Somebody who has just mended the trouble is not sent away for a second.
-                self.phase = Phase::Failed { retry_at: *retry_at, awaited: true };
-                Decision::Wait
-            }
-            (Phase::Failed { .. } | Phase::Stopping { then: Then::Failed }, CallKind::Question | CallKind::Work) => {
-                Decision::Refuse(self.failure())
-            }
-            (
-                Phase::Suspended { motion: Motion::Frozen, .. },
-                CallKind::Probe | CallKind::Question | CallKind::Work,
-            ) => {
-                self.resume();
-                Decision::Wait
-            }
-            (
-                Phase::Idle
-                | Phase::Failed { .. }
-                | Phase::Starting { .. }
-                | Phase::Stopping { .. }
-                | Phase::Suspended { .. },
-                _,
-            ) => Decision::Wait,
+            _ => {}
         }
     }
 
-    /// A call has ended, was answered or went away.
-    pub fn handle_call_end(&mut self, now: Moment, id: ActivityId) {
-        if self.activities.end(id) {
-            self.last_activity = now;
-        }
-    }
-
-    /// The running containers, by name, whenever they change.
+    /// The running containers, by name. That they have changed counts; that they are told again does not.
     pub fn handle_containers(&mut self, now: Moment, names: Vec<String>) {
-        self.last_activity = now;
-        self.activities.set_containers(names);
+        self.handle_timeout(now);
+        let there_is_an_environment = matches!(self.phase, Phase::Running { .. } | Phase::Suspended { .. });
+        if there_is_an_environment && self.activities.set_containers(names) {
+            self.active(now);
+        }
     }
 
     /// The answer to [`Effect::Start`].
     pub fn handle_started(&mut self, now: Moment, operation: Operation, result: Result<(), Problem>) {
+        self.handle_timeout(now);
         if !self.is_current(operation) || !matches!(self.phase, Phase::Starting { .. }) {
             return;
         }
@@ -298,33 +298,33 @@ impl Session {
 
     /// An environment of an earlier process was found again and connected.
     pub fn handle_adopted(&mut self, now: Moment) {
+        self.handle_timeout(now);
         if matches!(self.phase, Phase::Idle) {
+            self.begin(now);
             self.run(now, now);
         }
     }
 
-    /// The answer to [`Effect::Suspend`].
+    /// The answer to [`Effect::Suspend`]. An environment that cannot be frozen is deleted after the grace period like any other:
+    /// it would otherwise run, and cost, for as long as nobody needs it.
     pub fn handle_suspended(&mut self, now: Moment, operation: Operation, result: Result<(), Problem>) {
+        self.handle_timeout(now);
         let Phase::Suspended { since, running_since, motion: Motion::Freezing } = self.phase else { return };
         if !self.is_current(operation) {
             return;
         }
-        match result {
-            Ok(()) => {
-                self.phase = Phase::Suspended { since, running_since, motion: Motion::Frozen };
-                if self.activities.someone_waits_for_resume() {
-                    self.resume();
-                }
-            }
-            Err(problem) => {
-                self.error = Some(problem);
-                self.run(now, running_since);
-            }
+        if let Err(problem) = result {
+            self.error = Some(problem);
+        }
+        self.phase = Phase::Suspended { since, running_since, motion: Motion::Frozen };
+        if self.is_called_back(now) {
+            self.resume();
         }
     }
 
     /// The answer to [`Effect::Resume`].
     pub fn handle_resumed(&mut self, now: Moment, operation: Operation, result: Result<(), Problem>) {
+        self.handle_timeout(now);
         let Phase::Suspended { running_since, motion: Motion::Thawing, .. } = self.phase else { return };
         if !self.is_current(operation) {
             return;
@@ -341,15 +341,17 @@ impl Session {
     /// The environment is gone, or cannot be reached any more: what is left of it is deleted, and the next call gets a new
     /// one.
     pub fn handle_lost(&mut self, now: Moment, problem: Problem) {
+        self.handle_timeout(now);
         if matches!(self.phase, Phase::Running { .. } | Phase::Suspended { .. }) {
             self.error = Some(problem);
-            self.stop(now, Then::Idle);
+            self.stop(now, Then::Idle, EndReason::Lost);
         }
     }
 
     /// The answer to [`Effect::Delete`]. What could not be removed is reported and tried again at the next start of the
     /// daemon; the life cycle goes on.
     pub fn handle_deleted(&mut self, now: Moment, operation: Operation, result: Result<(), Problem>) {
+        self.handle_timeout(now);
         let Phase::Stopping { then } = self.phase else { return };
         if !self.is_current(operation) {
             return;
@@ -359,10 +361,11 @@ impl Session {
         }
         match then {
             Then::Stopped => self.phase = Phase::Stopped,
+            Then::Start => self.start(now),
             Then::Failed => self.phase = Phase::Failed { retry_at: now + retry_pause(self.failures), awaited: false },
             Then::Idle => {
                 self.phase = Phase::Idle;
-                if self.activities.someone_waits() {
+                if self.activities.someone_waits() && !self.is_spent(now) {
                     self.start(now);
                 }
             }
@@ -374,70 +377,14 @@ impl Session {
         self.rules = rules;
     }
 
-    /// A new local day: usage begins at zero.
-    pub fn handle_day(&mut self, now: Moment) {
-        self.used_before = Duration::ZERO;
-        self.day_began = now;
-    }
-
-    /// Time has passed. Harmless at any time.
-    pub fn handle_timeout(&mut self, now: Moment) {
-        let Some((deadline, _)) = self.poll_timeout() else { return };
-        if now < deadline {
-            return;
-        }
-        match self.phase {
-            Phase::Running { since } => self.suspend(now, since),
-            Phase::Suspended { .. } => self.stop(now, Then::Idle),
-            Phase::Starting { .. } => {
-                let seconds = self.rules.start_timeout.as_secs();
-                self.failures = self.failures.saturating_add(1);
-                self.error = Some(Problem::new(
-                    ErrorCode::StartTimedOut,
-                    format!("the environment did not start within {seconds} s"),
-                    "Try again, or raise `start-timeout` with `overside settings set`.",
-                ));
-                self.stop(now, Then::Failed);
-            }
-            Phase::Failed { .. } if self.activities.someone_waits_for_resume() => self.start(now),
-            // Who waited has gone.
-            Phase::Failed { retry_at, .. } => self.phase = Phase::Failed { retry_at, awaited: false },
-            Phase::Stopped | Phase::Idle | Phase::Stopping { .. } => {}
-        }
-    }
-
-    /// When [`Self::handle_timeout`] is to be called at the latest, and why.
-    pub fn poll_timeout(&self) -> Option<(Moment, &'static str)> {
-        match self.phase {
-            Phase::Starting { since } => Some((since + self.rules.start_timeout, "start time-out")),
-            Phase::Running { .. } if !self.activities.keeps_awake() => {
-                Some((self.last_activity + self.rules.idle_timeout, "idle timeout"))
-            }
-            Phase::Suspended { since, motion: Motion::Frozen, .. } => {
-                Some((since + self.rules.grace_period, "grace period"))
-            }
-            Phase::Failed { retry_at, awaited: true } => Some((retry_at, "pause after a failure")),
-            _ => None,
-        }
+    /// What the user says of programs, from now on.
+    pub fn handle_overrules(&mut self, overrules: Overrules) {
+        self.pollers.overrule(overrules);
     }
 
     /// The next thing to carry out.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
-    }
-
-    /// How waiting calls are to be treated.
-    pub fn gate(&self) -> Gate {
-        match self.phase {
-            Phase::Running { .. } => Gate::Open,
-            Phase::Starting { .. }
-            | Phase::Suspended { .. }
-            | Phase::Stopping { then: Then::Idle }
-            | Phase::Failed { awaited: true, .. } => Gate::Wait,
-            Phase::Idle => Gate::Ask,
-            Phase::Failed { .. } | Phase::Stopping { then: Then::Failed } => Gate::Refuse(self.failure()),
-            Phase::Stopped | Phase::Stopping { then: Then::Stopped } => Gate::Refuse(stopped()),
-        }
     }
 
     /// Whether it is turned on.
@@ -458,32 +405,7 @@ impl Session {
         }
     }
 
-    /// What users see.
-    pub fn view(&self, now: Moment) -> View {
-        let until = |deadline: Moment| deadline.since(now);
-        let timeout = self.poll_timeout().map(|(deadline, _)| until(deadline));
-        let running = matches!(self.phase, Phase::Running { .. });
-        let suspended = matches!(self.phase, Phase::Suspended { .. });
-        View {
-            state: self.state(),
-            awake_because: if running { self.activities.reasons() } else { Vec::new() },
-            idle_in: timeout.filter(|_| running),
-            grace_remaining: timeout.filter(|_| suspended),
-            error: self.error.clone(),
-            used_today: self.used_before + self.running_time(now),
-        }
-    }
-
-    fn running_time(&self, now: Moment) -> Duration {
-        match self.phase {
-            Phase::Running { since } => now.since(since.max(self.day_began)),
-            // Suspended time counts once it is resumed; until then what counts is the time before it.
-            Phase::Suspended { since, running_since, .. } => since.since(running_since.max(self.day_began)),
-            _ => Duration::ZERO,
-        }
-    }
-
-    fn failure(&self) -> Problem {
+    pub(crate) fn failure(&self) -> Problem {
         self.error.clone().unwrap_or_else(|| Problem::new(ErrorCode::Internal, "the last start failed", ""))
     }
 
@@ -496,15 +418,28 @@ impl Session {
         self.operations == operation.0
     }
 
-    fn start(&mut self, now: Moment) {
+    /// Somebody is at work.
+    pub(crate) const fn active(&mut self, now: Moment) {
+        self.last_activity = now;
+        self.asked_for_inactivity = false;
+    }
+
+    pub(crate) fn start(&mut self, now: Moment) {
+        self.begin(now);
         let operation = self.operation();
         self.phase = Phase::Starting { since: now };
         self.effects.push_back(Effect::Start(operation));
     }
 
+    /// A session begins.
+    fn begin(&mut self, now: Moment) {
+        self.pollers.forget_counts();
+        self.long_from = now;
+    }
+
     fn run(&mut self, now: Moment, since: Moment) {
         self.phase = Phase::Running { since };
-        self.last_activity = now;
+        self.active(now);
         self.activities.admit_all();
     }
 
@@ -514,13 +449,17 @@ impl Session {
         self.phase = Phase::Failed { retry_at: now + retry_pause(self.failures), awaited: false };
     }
 
-    fn suspend(&mut self, now: Moment, running_since: Moment) {
+    pub(crate) fn suspend(&mut self, now: Moment, running_since: Moment) {
         let operation = self.operation();
+        if self.long_answer_by.take().is_some() {
+            self.long_from = now;
+        }
+        self.wanted_back = false;
         self.phase = Phase::Suspended { since: now, running_since, motion: Motion::Freezing };
         self.effects.push_back(Effect::Suspend(operation));
     }
 
-    fn resume(&mut self) {
+    pub(crate) fn resume(&mut self) {
         if let Phase::Suspended { since, running_since, .. } = self.phase {
             let operation = self.operation();
             self.phase = Phase::Suspended { since, running_since, motion: Motion::Thawing };
@@ -528,11 +467,20 @@ impl Session {
         }
     }
 
-    fn stop(&mut self, now: Moment, then: Then) {
+    pub(crate) fn stop(&mut self, now: Moment, then: Then, reason: EndReason) {
         self.used_before += self.running_time(now);
+        self.ended = Some(Ended { reason, interval: self.interval(now) });
         self.activities.set_containers(Vec::new());
+        self.long_answer_by = None;
+        // What nobody has begun yet need not be begun.
+        self.effects.retain(|effect| !effect.is_on_environment());
         let operation = self.operation();
         self.phase = Phase::Stopping { then };
         self.effects.push_back(Effect::Delete(operation));
+    }
+
+    /// How the last session ended.
+    pub const fn ended(&self) -> Option<Ended> {
+        self.ended
     }
 }

@@ -13,6 +13,18 @@ pub struct Rules {
     pub grace_period: Duration,
     /// Longest time that a start may take.
     pub start_timeout: Duration,
+    /// Inactivity after which the user is asked, if the idle timeout is longer.
+    pub prompt_after: Duration,
+    /// Time of a session after which the user is asked whether it is still needed.
+    pub long_every: Duration,
+    /// The same once the day's usage has passed the limit.
+    pub long_every_over_limit: Duration,
+    /// Time to answer that question before the session is suspended.
+    pub long_answer_within: Duration,
+    /// Usage of a day beyond which the user is asked more often.
+    pub daily_limit: Duration,
+    /// Beyond that nothing runs any more until the day ends.
+    pub hard_stop: bool,
 }
 
 impl From<&Settings> for Rules {
@@ -21,6 +33,12 @@ impl From<&Settings> for Rules {
             idle_timeout: settings.idle_timeout,
             grace_period: settings.grace_period,
             start_timeout: settings.start_timeout,
+            prompt_after: settings.prompt_after,
+            long_every: settings.long_every,
+            long_every_over_limit: settings.long_every_over_limit,
+            long_answer_within: settings.long_answer_within,
+            daily_limit: settings.daily_limit,
+            hard_stop: false,
         }
     }
 }

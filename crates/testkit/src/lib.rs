@@ -7,10 +7,14 @@
 mod daemon;
 mod direct;
 mod docker;
+mod far;
 mod home;
 mod image;
 mod process;
+mod sshd;
 mod traces;
+mod wan;
+mod wire;
 
 pub use daemon::Daemon;
 pub use direct::DirectEngine;
@@ -18,7 +22,9 @@ pub use docker::{DockerCli, clients};
 pub use home::TempHome;
 pub use image::{Blob, IMAGE, busybox_archive, write_archive};
 pub use process::{LIMIT, Outcome, Running, on_terminal, run, run_fed, signal_process};
+pub use sshd::{Setup, Sshd, USER};
 pub use traces::Traces;
+pub use wire::Wire;
 
 /// Programs of the product under test: `overside` and what lies beside it.
 ///

@@ -15,6 +15,13 @@ use crate::process::signal_process;
 /// How often the machine is looked at while something shall go away: the kernel announces none of these.
 const GLANCE: Duration = Duration::from_millis(20);
 
+/// Longest time that a process may have no arguments while it becomes another program; it takes far below a millisecond
+/// where there is a processor for it.
+const EXEC: Duration = Duration::from_millis(500);
+
+/// `PF_KTHREAD` among the flags of /proc/PID/stat.
+const KERNEL_THREAD: u32 = 0x0020_0000;
+
 /// How long processes may take to end when a test is over.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -62,9 +69,11 @@ impl Traces {
         self.processes.is_empty() && self.cgroups.is_empty() && self.mounts.is_empty()
     }
 
-    /// Process ids of this home's agents.
+    /// Process ids of this home's agents, also of those that were brought to another host.
     pub fn agents(&self) -> Vec<u32> {
-        self.programs("overside-agent")
+        let agents = self.named(|name| name == "overside-agent" || name.starts_with("overside-agent-"));
+        // The program has other uses that last, such as joining pipes to an agent's socket.
+        agents.into_iter().filter(|pid| self.processes[pid].ends_with(" serve")).collect()
     }
 
     /// Leaves out the processes whose program has this name.
@@ -76,9 +85,13 @@ impl Traces {
 
     /// Process ids of this home's processes whose program has this name.
     pub fn programs(&self, name: &str) -> Vec<u32> {
+        self.named(|file| file == name)
+    }
+
+    fn named(&self, wanted: impl Fn(&str) -> bool) -> Vec<u32> {
         let is_named = |line: &str| {
             let program = line.split(' ').next().unwrap_or_default();
-            Path::new(program).file_name().is_some_and(|file| file == name)
+            Path::new(program).file_name().and_then(|file| file.to_str()).is_some_and(&wanted)
         };
         self.processes.iter().filter(|(_, line)| is_named(line)).map(|(pid, _)| *pid).collect()
     }
@@ -116,14 +129,23 @@ pub(crate) fn wait_until_gone(look: impl Fn() -> Traces, limit: Duration) -> Res
 
 /// Ends what still runs, first politely, and returns what had to be removed by force.
 pub(crate) fn end(look: impl Fn() -> Traces) -> Traces {
-    for pid in look().programs("overside") {
-        // It may have ended meanwhile.
-        let _ = signal_process(pid, Signal::TERM);
-    }
-    if wait_until_gone(&look, PATIENCE).is_ok() {
-        return Traces::default();
-    }
-    let left = look();
+    let deadline = Instant::now() + PATIENCE;
+    let mut told = BTreeSet::new();
+    let left = loop {
+        let traces = look();
+        if traces.is_empty() {
+            return traces;
+        }
+        // In every look: what was being started in the last one may only now be a daemon.
+        for pid in traces.programs("overside").into_iter().filter(|pid| told.insert(*pid)) {
+            // It may have ended meanwhile.
+            let _ = signal_process(pid, Signal::TERM);
+        }
+        if Instant::now() > deadline {
+            break traces;
+        }
+        std::thread::sleep(GLANCE);
+    };
     for _ in 0..3 {
         for pid in look().processes.keys() {
             let _ = signal_process(*pid, Signal::KILL);
@@ -185,10 +207,31 @@ fn in_use(group: &Path) -> bool {
 pub(crate) fn processes(home: &str) -> BTreeMap<u32, String> {
     let Ok(entries) = fs_err::read_dir("/proc") else { return BTreeMap::new() };
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| *pid != std::process::id() && mentions(*pid, home, &["cmdline", "environ"]))
+    pids.filter(|pid| *pid != std::process::id() && settled(*pid))
+        .filter(|pid| mentions(*pid, home, &["cmdline", "environ"]))
         .map(|pid| (pid, command_line(pid)))
         .filter(|(_, line)| !line.is_empty())
         .collect()
+}
+
+/// Waits until a process has arguments: between two programs, in the middle of exec, it has none for a moment, and whose it
+/// is cannot be told. False for what never has any: the dead, and threads of the kernel's.
+fn settled(pid: u32) -> bool {
+    let deadline = Instant::now() + EXEC;
+    loop {
+        if !command_line(pid).is_empty() {
+            return true;
+        }
+        let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // After the name, which may hold anything: state, parent, group, session, terminal, its group, flags.
+        let fields: Vec<&str> = stat.rsplit_once(')').map(|(_, rest)| rest.split(' ').collect()).unwrap_or_default();
+        let dead = fields.get(1).is_none_or(|state| ["Z", "X"].contains(state));
+        let flags = fields.get(7).and_then(|flags| flags.parse::<u32>().ok()).unwrap_or(KERNEL_THREAD);
+        if dead || flags & KERNEL_THREAD != 0 || Instant::now() > deadline {
+            return false;
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// Whether the home's path stands in one of the process's files in /proc.
@@ -202,4 +245,25 @@ fn mentions(pid: u32, home: &str, files: &[&str]) -> bool {
 fn command_line(pid: u32) -> String {
     let bytes = fs_err::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     String::from_utf8_lossy(&bytes).replace('\0', " ").trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_process_is_seen_from_the_moment_that_it_is_started() {
+        let directory = tempfile::tempdir().unwrap();
+        let mark = directory.path().to_string_lossy().into_owned();
+        for attempt in 0..300 {
+            // Returns in the middle of exec, when the old program's arguments are gone and the new one's not there yet.
+            let mut child = Command::new("cat").arg("-").arg(&mark).stdin(Stdio::piped()).spawn().unwrap();
+            let seen = processes(&mark);
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert!(seen.contains_key(&child.id()), "attempt {attempt}: {seen:?}");
+        }
+    }
 }

@@ -95,7 +95,7 @@ impl Link {
             match connection.open_engine().await {
                 Ok(stream) => return Ok(stream),
                 // It broke under our hands, and the keeper is about to say so.
-                Err(TunnelError::Broken(_)) if connection.is_ended() => self.changed_from(&connection).await,
+                Err(TunnelError::Broken(_)) if connection.is_ended() => connection.ended().await,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -126,10 +126,6 @@ impl Link {
             Err(_) => Err(Problem::new(ErrorCode::TunnelLost, "the tunnel was closed", "")),
         }
     }
-
-    async fn changed_from(&self, old: &Connection) {
-        old.ended().await;
-    }
 }
 
 struct Keeper {
@@ -149,13 +145,14 @@ impl Keeper {
                 () = connection.ended() => {}
                 // The channel of news ends with the connection, which the other branch is about to see.
                 Ok(gone) = async { news.wait_for(Option::is_some).await.map(|news| news.clone()) } => {
-                    if let Some(PeerNews::EngineEnded { detail }) = gone {
-                        self.gone(Problem::new(
+                    match gone {
+                        Some(PeerNews::EngineEnded { detail }) => return self.gone(Problem::new(
                             ErrorCode::EnvironmentLost,
                             format!("the engine ended by itself: {detail}"),
                             "The next docker command gets a new environment.",
-                        ));
-                        return;
+                        )),
+                        Some(PeerNews::TakenOver { computer }) => return self.gone(taken_over(&computer)),
+                        None => {}
                     }
                 }
             }
@@ -190,11 +187,13 @@ impl Keeper {
                     self.state.send_replace(LinkState::Up(connection.clone()));
                     return Some(connection);
                 }
+                // The agent lets one key in, and only taking over makes it another one.
+                Err(problem) if problem.code == ErrorCode::LoginRefused => taken_over("another computer"),
                 Err(problem) => problem,
             };
             let hopeless = matches!(
                 problem.code,
-                ErrorCode::EnvironmentLost | ErrorCode::HostKeyMismatch | ErrorCode::LoginRefused
+                ErrorCode::EnvironmentLost | ErrorCode::HostKeyMismatch | ErrorCode::SessionElsewhere
             );
             if hopeless {
                 self.gone(problem);
@@ -221,6 +220,16 @@ impl Keeper {
         tracing::warn!(code = ?problem.code, "the environment is gone: {problem}");
         self.state.send_replace(LinkState::Gone(problem));
     }
+}
+
+/// That the session is not ours any more. The name comes from the other computer by way of the runner: it is text, and short.
+fn taken_over(computer: &str) -> Problem {
+    let name: String = computer.chars().filter(|c| !c.is_control()).take(64).collect();
+    Problem::new(
+        ErrorCode::SessionElsewhere,
+        format!("your session was taken over by {name} and goes on there"),
+        "Bring it back with `overside start --take-over`.",
+    )
 }
 
 async fn connect(dial: &dyn Dial, credentials: &Credentials, host_key: &str) -> Result<Connection, Problem> {

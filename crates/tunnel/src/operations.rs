@@ -17,6 +17,11 @@ use crate::connection::{Handler, TunnelError};
 /// What the agent tells without being asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PeerNews {
+    /// The session goes on on another computer.
+    TakenOver {
+        /// That computer's name, as it calls itself.
+        computer: String,
+    },
     /// The engine has ended by itself, and the environment with it.
     EngineEnded {
         /// How, with the log's last lines.
@@ -61,6 +66,9 @@ impl Operations {
                 match message {
                     Message::Done { id } => answer(&answered, id, Ok(())),
                     Message::Failed { id, problem } => answer(&answered, id, Err(TunnelError::Operation(problem))),
+                    Message::TakenOver { computer } => {
+                        tell.send_replace(Some(PeerNews::TakenOver { computer }));
+                    }
                     Message::EngineEnded { detail } => {
                         tell.send_replace(Some(PeerNews::EngineEnded { detail }));
                     }

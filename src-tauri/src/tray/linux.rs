@@ -8,12 +8,18 @@ use ksni::{Handle, TrayMethods as _, menu::StandardItem};
 use overside_config::Home;
 use tokio::sync::{mpsc, watch};
 
-use super::{Panel, control, icon};
+use super::{Event, Panel, control, icon};
 use crate::{
-    connection::Connection,
-    menu::{Action, Item, View},
+    menu::{Action, Item, Scene, View},
+    notice::{Change, Told, file::NoticeFile},
+    now::Now,
 };
 
+#[path = "notifications.rs"]
+mod notifications;
+
+/// How long a notification may take to go when the program ends.
+const PARTING: Duration = Duration::from_secs(2);
 /// How often a session bus that is not there is looked for, at first and after a while.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 const LAST_LOOK: Duration = Duration::from_secs(60);
@@ -23,20 +29,32 @@ pub(super) fn run(home: &Home, with_window: bool) -> Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     runtime.block_on(async {
-        let (click, clicks) = mpsc::unbounded_channel();
-        let (view, views) = watch::channel(None);
-        tokio::spawn(draw(views, click));
-        control(Connection::open(home), Views(view), clicks, with_window).await;
+        let (event, events) = mpsc::unbounded_channel();
+        let (scene, scenes) = watch::channel(None);
+        let (order, orders) = mpsc::unbounded_channel();
+        tokio::spawn(draw(scenes, event.clone()));
+        let announcer = tokio::spawn(notifications::announce(NoticeFile::of(home), orders, event));
+        control(home, Desktop { scene, order }, events, with_window).await;
+        // Where the server hangs, its notification stays.
+        let _ = tokio::time::timeout(PARTING, announcer).await;
     });
     Ok(())
 }
 
-/// The latest view, for whatever draws it once there is a bus.
-struct Views(watch::Sender<Option<View>>);
+struct Desktop {
+    /// The latest scene, for whatever draws it once there is a bus.
+    scene: watch::Sender<Option<Scene>>,
+    order: mpsc::UnboundedSender<notifications::Order>,
+}
 
-impl Panel for Views {
-    async fn show(&mut self, view: View) {
-        self.0.send_replace(Some(view));
+impl Panel for Desktop {
+    async fn show(&mut self, scene: Scene) {
+        self.scene.send_replace(Some(scene));
+    }
+
+    fn tell(&mut self, change: Change, told: Option<&Told>) {
+        // Fails only while the program ends.
+        let _ = self.order.send((change, told.cloned()));
     }
 }
 
@@ -44,23 +62,24 @@ impl Panel for Views {
 /// afterwards: one that comes in between, as at a login, would otherwise never show the icon.
 const SECOND_LOOKS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
 
-/// Draws the views, for as long as there are any. A tray host that is not there yet, or that restarts, gets the icon when it
+/// Draws the scenes, for as long as there are any. A tray host that is not there yet, or that restarts, gets the icon when it
 /// comes (ksni listens for it); a bus that is not there yet is looked for here.
-async fn draw(mut views: watch::Receiver<Option<View>>, click: mpsc::UnboundedSender<Action>) {
+async fn draw(mut scenes: watch::Receiver<Option<Scene>>, click: mpsc::UnboundedSender<Event>) {
     let mut looks =
         ExponentialBuilder::default().with_min_delay(FIRST_LOOK).with_max_delay(LAST_LOOK).without_max_times().build();
     let mut second_looks = SECOND_LOOKS.into_iter();
     let mut handle: Option<Handle<Drawn>> = None;
     let mut look_again = None;
     loop {
-        let view = views.borrow_and_update().clone();
-        if let Some(view) = view {
+        let scene = scenes.borrow_and_update().clone();
+        if let Some(scene) = scene {
             let drawn = match &handle {
-                Some(handle) => handle.update(|drawn| drawn.view = view.clone()).await.is_some(),
+                Some(handle) => handle.update(|drawn| drawn.change(scene.clone())).await.is_some(),
                 None => false,
             };
             if !drawn {
-                let tray = Drawn { view, click: click.clone(), host_was_missing: Cell::new(false) };
+                let view = scene.view(&Now::read());
+                let tray = Drawn { scene, view, click: click.clone(), host_was_missing: Cell::new(false) };
                 handle = match tray.assume_sni_available(true).spawn().await {
                     Ok(handle) => Some(handle),
                     Err(error) => {
@@ -82,7 +101,7 @@ async fn draw(mut views: watch::Receiver<Option<View>>, click: mpsc::UnboundedSe
             }
         };
         tokio::select! {
-            changed = views.changed() => if changed.is_err() {
+            changed = scenes.changed() => if changed.is_err() {
                 return;
             },
             () = second_look => {
@@ -98,17 +117,34 @@ async fn draw(mut views: watch::Receiver<Option<View>>, click: mpsc::UnboundedSe
     }
 }
 
-/// A view as ksni asks for it.
+/// A scene as ksni asks for it.
 struct Drawn {
+    scene: Scene,
+    /// The scene as it was when it was last looked at.
     view: View,
-    click: mpsc::UnboundedSender<Action>,
+    click: mpsc::UnboundedSender<Event>,
     host_was_missing: Cell<bool>,
 }
 
 impl Drawn {
+    fn change(&mut self, scene: Scene) {
+        self.view = scene.view(&Now::read());
+        self.scene = scene;
+    }
+
+    /// The icon in every size.
+    fn pixmaps(&self) -> Vec<ksni::Icon> {
+        icon(self.view.icon)
+            .map(|pixmap| {
+                let side = i32::try_from(pixmap.size).unwrap_or_default();
+                ksni::Icon { width: side, height: side, data: argb(pixmap.rgba) }
+            })
+            .collect()
+    }
+
     fn clicked(&self, action: Action) {
         // Fails only while the program ends.
-        let _ = self.click.send(action);
+        let _ = self.click.send(Event::Chosen(action));
     }
 }
 
@@ -125,17 +161,25 @@ impl ksni::Tray for Drawn {
         ksni::ToolTip { title: self.view.title.clone(), description: self.view.detail.clone(), ..Default::default() }
     }
 
+    fn status(&self) -> ksni::Status {
+        if self.view.attention { ksni::Status::NeedsAttention } else { ksni::Status::Active }
+    }
+
     fn icon_pixmap(&self) -> Vec<ksni::Icon> {
-        icon(self.view.icon)
-            .map(|pixmap| {
-                let side = i32::try_from(pixmap.size).unwrap_or_default();
-                ksni::Icon { width: side, height: side, data: argb(pixmap.rgba) }
-            })
-            .collect()
+        self.pixmaps()
+    }
+
+    fn attention_icon_pixmap(&self) -> Vec<ksni::Icon> {
+        if self.view.attention { self.pixmaps() } else { Vec::new() }
     }
 
     fn activate(&mut self, _x: i32, _y: i32) {
         self.clicked(Action::OpenWindow);
+    }
+
+    /// Times in the menu are of the moment in which it opens.
+    fn menu_about_to_show(&mut self) {
+        self.view = self.scene.view(&Now::read());
     }
 
     fn menu(&self) -> Vec<ksni::MenuItem<Self>> {

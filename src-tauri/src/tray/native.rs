@@ -1,19 +1,25 @@
 //! The tray by Tauri's tray-icon, on the main thread as these systems want it. No web view is made.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use anyhow::{Context as _, Result};
 use overside_config::Home;
 use tauri::{
     AppHandle, RunEvent,
     image::Image,
     menu::{Menu, MenuBuilder, MenuItemBuilder},
-    tray::TrayIconBuilder,
+    tray::{TrayIconBuilder, TrayIconEvent},
 };
 use tokio::sync::mpsc;
 
-use super::{Panel, control, icon};
+use super::{Event, Panel, control, icon};
 use crate::{
-    connection::Connection,
-    menu::{Action, Item, View},
+    menu::{Action, Item, Scene, View},
+    notice::{
+        Change, Notice, Subject, Told,
+        file::{Kept, NoticeFile},
+    },
+    now::Now,
 };
 
 const TRAY: &str = "overside";
@@ -21,22 +27,34 @@ const TRAY: &str = "overside";
 const SIDE: u32 = 32;
 
 pub(super) fn run(home: &Home, with_window: bool) -> Result<()> {
-    let (click, clicks) = mpsc::unbounded_channel();
+    let (event, events) = mpsc::unbounded_channel();
+    let file = NoticeFile::of(home);
     let home = home.clone();
     let app = tauri::Builder::default()
         .setup(move |app| {
             #[cfg(target_os = "macos")]
             app.set_activation_policy(tauri::ActivationPolicy::Accessory);
-            TrayIconBuilder::with_id(TRAY).show_menu_on_left_click(true).build(app)?;
+            let scene: Arc<Mutex<Option<Scene>>> = Arc::default();
+            let drawn = scene.clone();
+            TrayIconBuilder::with_id(TRAY)
+                .show_menu_on_left_click(true)
+                .on_tray_icon_event(move |icon, event| {
+                    // Times in the menu are of the moment in which the pointer came to open it.
+                    if let TrayIconEvent::Enter { .. } = event {
+                        redraw(icon.app_handle(), &drawn);
+                    }
+                })
+                .build(app)?;
             let handle = app.handle().clone();
-            app.on_menu_event(move |_, event| {
-                if let Some(action) = action_of(event.id().as_ref()) {
+            let click = event.clone();
+            app.on_menu_event(move |_, chosen| {
+                if let Some(action) = action_of(chosen.id().as_ref()) {
                     // Fails only while the program ends.
-                    let _ = click.send(action);
+                    let _ = click.send(Event::Chosen(action));
                 }
             });
             tauri::async_runtime::spawn(async move {
-                control(Connection::open(&home), Native(handle.clone()), clicks, with_window).await;
+                control(&home, Native { app: handle.clone(), scene, file, event }, events, with_window).await;
                 handle.exit(0);
             });
             Ok(())
@@ -52,19 +70,42 @@ pub(super) fn run(home: &Home, with_window: bool) -> Result<()> {
     Ok(())
 }
 
-struct Native(AppHandle);
+struct Native {
+    app: AppHandle,
+    /// What was last shown.
+    scene: Arc<Mutex<Option<Scene>>>,
+    file: NoticeFile,
+    event: mpsc::UnboundedSender<Event>,
+}
 
 impl Panel for Native {
-    async fn show(&mut self, view: View) {
-        let app = self.0.clone();
-        let drawn = self.0.run_on_main_thread(move || {
-            if let Err(error) = draw(&app, &view) {
-                tracing::warn!(%error, "the tray cannot be drawn");
-            }
-        });
+    async fn show(&mut self, scene: Scene) {
+        *self.scene.lock().unwrap_or_else(PoisonError::into_inner) = Some(scene);
+        let (app, scene) = (self.app.clone(), self.scene.clone());
+        let drawn = self.app.run_on_main_thread(move || redraw(&app, &scene));
         if let Err(error) = drawn {
             tracing::debug!(%error, "the tray is gone");
         }
+    }
+
+    /// Questions are asked in a window of our own: notifications of these systems need a signed or installed program to carry
+    /// buttons. The rest is in the icon and the menu.
+    fn tell(&mut self, change: Change, told: Option<&Told>) {
+        if let Change::Show(Notice { subject: Subject::Prompt { .. }, .. }) = change {
+            // Fails only while the program ends.
+            let _ = self.event.send(Event::AskInWindow);
+        }
+        if let Err(error) = self.file.save(&Kept { told: told.cloned(), place: None }) {
+            tracing::debug!(%error, "what was told is not kept");
+        }
+    }
+}
+
+/// Draws the last scene as it is now. On the main thread.
+fn redraw(app: &AppHandle, scene: &Mutex<Option<Scene>>) {
+    let view = scene.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|scene| scene.view(&Now::read()));
+    if let Some(Err(error)) = view.map(|view| draw(app, &view)) {
+        tracing::warn!(%error, "the tray cannot be drawn");
     }
 }
 
@@ -89,13 +130,19 @@ fn menu(app: &AppHandle, items: &[Item]) -> tauri::Result<Menu<tauri::Wry>> {
     menu.build()
 }
 
-const ACTIONS: [(Action, &str); 7] = [
+const ACTIONS: [(Action, &str); 13] = [
     (Action::Enable, "enable"),
     (Action::Disable { force: false }, "disable"),
     (Action::Disable { force: true }, "force"),
+    (Action::Idle, "idle"),
+    (Action::Later, "later"),
+    (Action::Resume, "resume"),
     (Action::Retry, "retry"),
     (Action::StartDaemon, "start-daemon"),
+    (Action::RestartDaemon, "restart-daemon"),
+    (Action::CopyContext, "copy-context"),
     (Action::OpenWindow, "window"),
+    (Action::OpenSettings, "settings"),
     (Action::Quit, "quit"),
 ];
 

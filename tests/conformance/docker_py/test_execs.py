@@ -186,9 +186,11 @@ def test_without_a_command_is_refused(kit, api, container):
 
 
 def test_a_container_that_ends_ends_its_execs(kit, api, container, record):
-    identifier, sock = run(api, container, ["sleep", "100"], socket=True)
+    identifier = api.exec_create(container, ["sh", "-c", "sleep 0.3; echo runs; sleep 100"])["Id"]
+    sock = raw(api.exec_start(identifier, socket=True))
+    read_until(sock, b"runs\n")
     api.kill(container)
-    record(joined(read_all(raw(sock))))
+    record(read_all(sock))
     record(api.exec_inspect(identifier)["Running"])
 
 

@@ -1,5 +1,7 @@
 """The engine itself, plugins, swarm as far as it goes, and the words of errors."""
 
+import json
+
 import docker
 import pytest
 from kit import BASE, archive
@@ -203,12 +205,25 @@ def test_stats_of_an_unknown_container_are_not_found(kit, api):
     ],
 )
 def test_an_odd_request_gets_the_engines_own_answer(api, plain, record, method, path, body):
+    if body and path in ("/containers/create", "/volumes/create"):
+        if not is_json(body):
+            record.by_design("a body that Overside has to look at and cannot read is refused, in Overside's words")
+        elif "relative/path:" in body:
+            record.by_design("a bind source that is neither a path nor a volume is refused, in Overside's words")
     for prefix in ("/v1.41", ""):
         answer = api.request(
             method, f"{api.base_url}{prefix}{path}", data=body, allow_redirects=False,
             headers={"Content-Type": "application/json"} if body is not None else {},
         )
         record([answer.status_code, answer.text])
+
+
+def is_json(text):
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def test_a_body_without_its_type_is_refused_or_taken_as_the_engine_does(api, record):

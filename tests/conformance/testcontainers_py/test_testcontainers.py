@@ -1,4 +1,4 @@
-"""Testcontainers for Python, without Ryuk: its image cannot be pulled here."""
+"""Testcontainers for Python, without Ryuk: test_ryuk.py has it."""
 
 import os
 

@@ -16,6 +16,7 @@ pub const SOON: Duration = Duration::from_secs(20);
 pub struct Desk {
     // In the order in which they are dropped: the home first, since it looks for what still runs.
     home: TempHome,
+    display_name: String,
     bus_address: String,
     _bus: Running,
     _display: Running,
@@ -35,8 +36,19 @@ impl Desk {
     /// # Errors
     /// As [`Self::new`].
     pub fn with(variables: &[(&str, &str)]) -> Result<Self> {
-        let mut home = TempHome::new()?;
+        Self::on(TempHome::new()?, variables)
+    }
 
+    /// A desktop on a machine with an organisation's policy. Its daemon is to be started by [`Self::start_daemon`]. Needs
+    /// root.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_policy(policy: &str) -> Result<Self> {
+        Self::on(TempHome::new()?.with_policy(policy)?, &[])
+    }
+
+    fn on(mut home: TempHome, variables: &[(&str, &str)]) -> Result<Self> {
         // The server chooses a free number and tells it, once it can be used.
         let display = Running::spawn(Command::new("Xvfb").args([
             "-displayfd",
@@ -65,8 +77,9 @@ impl Desk {
         let address = bus.wait_for("\n", SOON)?;
         let bus_address = address.trim().to_owned();
 
+        let display_name = format!(":{}", number.trim());
         home = home
-            .with("DISPLAY", format!(":{}", number.trim()))
+            .with("DISPLAY", &display_name)
             .with("DBUS_SESSION_BUS_ADDRESS", &bus_address)
             .with("LANG", "en_US.UTF-8")
             .with("GTK_THEME", "Adwaita")
@@ -75,12 +88,17 @@ impl Desk {
         for (name, value) in variables {
             home = home.with(*name, *value);
         }
-        Ok(Self { home, bus_address, _bus: bus, _display: display })
+        Ok(Self { home, display_name, bus_address, _bus: bus, _display: display })
     }
 
     /// The user's home.
     pub const fn home(&self) -> &TempHome {
         &self.home
+    }
+
+    /// The display's name.
+    pub fn display(&self) -> &str {
+        &self.display_name
     }
 
     /// The session bus.
@@ -104,6 +122,16 @@ impl Desk {
         Running::spawn(self.program("overside-desktop")?.arg("--background"))
     }
 
+    /// Starts the daemon.
+    ///
+    /// # Errors
+    /// It is not built, or ended instead.
+    pub fn start_daemon(&self) -> Result<Running> {
+        let daemon = Running::spawn(&mut self.home.overside(&["daemon"])?)?;
+        daemon.wait_for_error("Overside listens on", SOON)?;
+        Ok(daemon)
+    }
+
     /// Runs `overside` with arguments.
     ///
     /// # Errors
@@ -120,6 +148,14 @@ impl Desk {
         let outcome = self.overside(&["status", "--format", "json"])?.success()?;
         let status: overside_model::Status = serde_json::from_slice(&outcome.stdout).context("not a status")?;
         Ok(status.state)
+    }
+
+    /// What would be pasted; nothing where nobody has copied.
+    ///
+    /// # Errors
+    /// `xclip` is missing.
+    pub fn clipboard(&self) -> Result<String> {
+        Ok(run(self.home.command("xclip").args(["-selection", "clipboard", "-out"]), SOON)?.out())
     }
 
     /// Waits until something holds that announces itself to nobody, such as a process that ends.

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use overside_testkit::{Running, product};
 use serde_json::{Value, json};
 
-use crate::{Desk, SOON};
+use crate::{Desk, SOON, picture};
 
 /// What the WebDriver standard calls an element in JSON.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
@@ -29,6 +29,17 @@ impl Page {
     /// # Errors
     /// `WebKitWebDriver` is missing, or the window does not open.
     pub fn open(desk: &Desk) -> Result<Self> {
+        Self::open_with(desk, &[])
+    }
+
+    /// Opens `overside-window` with arguments.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(desk: &Desk, arguments: &[&str]) -> Result<Self> {
+        // There is one window at a time: one that is just about to end, since its driver has, would be shown instead.
+        let windows = || desk.home().traces().programs("overside-window").len();
+        desk.wait_until("the window before is gone", || Ok(windows() == 0))?;
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let mut command = desk.home().command("WebKitWebDriver");
         command.args(["--host=127.0.0.1", &format!("--port={port}")]).env("TAURI_WEBVIEW_AUTOMATION", "true");
@@ -40,7 +51,7 @@ impl Page {
         let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(2 * SOON)).build();
         let driver_address = format!("http://127.0.0.1:{port}/session");
         let mut page = Self { agent: config.into(), session: driver_address, _driver: driver };
-        let window = json!({ "binary": product("overside-window")?, "args": [] });
+        let window = json!({ "binary": product("overside-window")?, "args": arguments });
         let opened = page.call("", &json!({"capabilities": {"alwaysMatch": {"webkitgtk:browserOptions": window}}}))?;
         let id = opened.get("sessionId").and_then(Value::as_str).context("WebKitWebDriver gave no session")?;
         page.session = format!("{}/{id}", page.session);
@@ -79,6 +90,22 @@ impl Page {
     /// As [`Self::wait_for`].
     pub fn wait_for_state(&self, state: &str) -> Result<()> {
         self.wait_for(&format!("document.querySelector('main').dataset.state === '{state}'")).map(drop)
+    }
+
+    /// Goes to a page by its tab: `session`, `settings`, `usage`, `ports`, `mounts`, `diagnose`.
+    ///
+    /// # Errors
+    /// There is no such page.
+    pub fn go_to(&self, page: &str) -> Result<()> {
+        self.click(&format!("#tab-{page}"))?;
+        self.wait_for(&format!("document.querySelector('#tab-{page}').ariaSelected === 'true'")).map(drop)
+    }
+
+    /// Clicks where the window may go with the click. Whether the driver still gets its reply is then a matter of
+    /// chance and says nothing: what the click did has to be looked for where it takes effect.
+    pub fn click_that_closes(&self, selector: &str) {
+        let script = format!("document.querySelector('{selector}').click()");
+        let _gone = self.call("execute/sync", &json!({ "script": script, "args": [] }));
     }
 
     /// Begins to note the states that the page shows, the present one first.
@@ -121,6 +148,17 @@ impl Page {
         self.call(&format!("element/{}/click", self.element(selector)?), &json!({})).map(drop)
     }
 
+    /// Clicks the button that is called so.
+    ///
+    /// # Errors
+    /// There is no such button, or it cannot be clicked.
+    pub fn press(&self, name: &str) -> Result<()> {
+        let path = format!("//button[normalize-space() = '{name}']");
+        let found = self.call("element", &json!({ "using": "xpath", "value": path }))?;
+        let id = found.get(ELEMENT).and_then(Value::as_str).with_context(|| format!("no button {name}"))?;
+        self.call(&format!("element/{id}/click"), &json!({})).map(drop)
+    }
+
     /// Types into an element. Special keys are WebDriver's, such as `\u{e014}` for the right arrow.
     ///
     /// # Errors
@@ -135,6 +173,45 @@ impl Page {
     /// There is no such field.
     pub fn clear(&self, selector: &str) -> Result<()> {
         self.call(&format!("element/{}/clear", self.element(selector)?), &json!({})).map(drop)
+    }
+
+    /// Pulls the window to a size, in CSS pixels.
+    ///
+    /// # Errors
+    /// It does not get that size.
+    pub fn resize(&self, width: u32, height: u32) -> Result<()> {
+        self.call("window/rect", &json!({ "width": width, "height": height }))?;
+        self.wait_for(&format!("innerWidth === {width} && innerHeight === {height}")).map(drop)
+    }
+
+    /// Scrolls an element to the top of the window.
+    ///
+    /// # Errors
+    /// There is no such element.
+    pub fn scroll_to(&self, selector: &str) -> Result<()> {
+        let script = "document.querySelector(arguments[0]).scrollIntoView()";
+        self.call("execute/sync", &json!({ "script": script, "args": [selector] })).map(drop)
+    }
+
+    /// Requires that the page has no barrier that axe knows: contrast of colours too, which only a real view has.
+    ///
+    /// # Errors
+    /// Names each barrier with its element, or axe is not installed with the UI's packages.
+    pub fn has_no_barrier(&self) -> Result<()> {
+        let axe = concat!(env!("CARGO_MANIFEST_DIR"), "/../../ui/node_modules/axe-core/axe.min.js");
+        let axe = fs_err::read_to_string(axe)?;
+        let script = format!(
+            "{axe};
+            const done = arguments[arguments.length - 1];
+            axe.run(document).then(
+              (found) => done(found.violations.map((each) =>
+                each.id + ': ' + each.nodes.map((node) => node.html + ' (' + node.failureSummary + ')').join('; '))),
+              (error) => done([String(error)]));"
+        );
+        let found = self.call("execute/async", &json!({ "script": script, "args": [] }))?;
+        let found: Vec<String> = serde_json::from_value(found)?;
+        ensure!(found.is_empty(), "axe finds barriers:\n{}", found.join("\n"));
+        Ok(())
     }
 
     /// Saves what the window shows as `screenshots/NAME.png` in the target directory.
@@ -153,13 +230,7 @@ impl Page {
         let answer = self.agent.get(format!("{}/screenshot", self.session)).call()?.body_mut().read_json()?;
         let picture = value(answer)?;
         let bytes = base64::engine::general_purpose::STANDARD.decode(picture.as_str().context("no picture")?)?;
-        // target/<profile>/deps/<test>
-        let test = std::env::current_exe()?;
-        let place = test.ancestors().nth(3).context("a test lies outside a target directory")?.join("screenshots");
-        fs_err::create_dir_all(&place)?;
-        let file = place.join(format!("{name}.png"));
-        fs_err::write(&file, bytes)?;
-        Ok(file)
+        picture::save(name, &bytes)
     }
 
     fn element(&self, selector: &str) -> Result<String> {

@@ -2,23 +2,27 @@
 //! Everything but the session behind it is real: the control API is the daemon's own.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
 use overside_control::{Command, Daemon, serve};
 use overside_io::local::Listener;
-use overside_model::{ErrorCode, Problem, Settings, State, Status, Usage};
+use overside_model::{
+    Answer, DesktopSettings, ErrorCode, Hop, HopStatus, HostKey, KeepOrder, Problem, Question, RunnerEntry,
+    RunnerStatus, Settings, State, Status, Usage, Work, WorkKind,
+};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::Desk;
+use crate::{Desk, SOON};
 
 /// Serves a desktop's control socket until it is dropped.
 pub struct Scripted {
-    status: watch::Sender<Status>,
+    script: Arc<Script>,
     end: CancellationToken,
     server: Option<thread::JoinHandle<()>>,
 }
@@ -26,6 +30,14 @@ pub struct Scripted {
 struct Script {
     status: watch::Sender<Status>,
     settings: Mutex<Settings>,
+    /// What the organisation's policy locks.
+    locked: Mutex<Vec<&'static str>>,
+    /// The commands, in their order.
+    asked: Mutex<Vec<Command>>,
+    /// The runners that were added.
+    added: Mutex<Vec<RunnerEntry>>,
+    /// What the host of each of them still wants to know, the next one last.
+    questions: Mutex<Vec<Question>>,
 }
 
 impl Scripted {
@@ -37,17 +49,89 @@ impl Scripted {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let socket = desk.home().control_socket();
         let listener = runtime.block_on(async { Listener::bind(&socket) }).context("cannot be the daemon")?;
-        let (status, end) = (watch::Sender::new(status), CancellationToken::new());
-        let script = Arc::new(Script { status: status.clone(), settings: Mutex::new(Settings::default()) });
-        let ended = end.clone();
-        let server = thread::spawn(move || runtime.block_on(serve(listener, script, ended)));
-        Ok(Self { status, end, server: Some(server) })
+        let script = Arc::new(Script {
+            status: watch::Sender::new(status),
+            settings: Mutex::default(),
+            locked: Mutex::default(),
+            asked: Mutex::default(),
+            added: Mutex::default(),
+            questions: Mutex::new(vec![
+                Question::Passphrase { key: "/home/ada/.ssh/id_ed25519".to_owned() },
+                Question::HostKey(build_box()),
+            ]),
+        });
+        let end = CancellationToken::new();
+        let (served, ended) = (script.clone(), end.clone());
+        let server = thread::spawn(move || runtime.block_on(serve(listener, served, ended)));
+        Ok(Self { script, end, server: Some(server) })
+    }
+
+    /// Locks a setting, as an organisation's policy does.
+    ///
+    /// # Errors
+    /// There is no such setting, or it cannot have that value.
+    pub fn lock(&self, name: &'static str, value: &Value) -> Result<()> {
+        held(&self.script.settings).set(name, value)?;
+        held(&self.script.locked).push(name);
+        Ok(())
+    }
+
+    /// The commands so far, in their order.
+    pub fn asked(&self) -> Vec<Command> {
+        held(&self.script.asked).clone()
+    }
+
+    /// Waits until these are the commands so far.
+    ///
+    /// # Errors
+    /// They are others.
+    pub fn wait_until_asked(&self, commands: &[Command]) -> Result<()> {
+        until(|| self.asked() == commands).with_context(|| format!("asked for {:?}, not {commands:?}", self.asked()))
+    }
+
+    /// Waits until so many shells follow its status.
+    ///
+    /// # Errors
+    /// They do not come.
+    pub fn wait_for_followers(&self, count: usize) -> Result<()> {
+        until(|| self.script.status.receiver_count() >= count).context("nobody follows")
+    }
+
+    /// A setting's present value.
+    ///
+    /// # Errors
+    /// There is no such setting.
+    pub fn setting(&self, name: &str) -> Result<Value> {
+        Ok(held(&self.script.settings).get(name)?)
     }
 
     /// Shows another status.
     pub fn show(&self, status: Status) {
-        self.status.send_replace(status);
+        self.script.status.send_replace(status);
     }
+}
+
+fn until(holds: impl Fn() -> bool) -> Option<()> {
+    let deadline = Instant::now() + SOON;
+    while !holds() {
+        if Instant::now() > deadline {
+            return None;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Some(())
+}
+
+fn build_box() -> HostKey {
+    HostKey {
+        host: "build-box".to_owned(),
+        algorithm: "ssh-ed25519".to_owned(),
+        fingerprint: "SHA256:uNiVztksCsDhcc0u9e8BrCr9uQ3r1mB1XbfY1hVq5dE".to_owned(),
+    }
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Scripted {
@@ -68,6 +152,7 @@ impl Daemon for Script {
 
     /// Refuses to turn off what runs, as long as nobody insists.
     async fn command(&self, command: Command) -> Result<(), Problem> {
+        held(&self.asked).push(command);
         let state = match command {
             Command::Disable { force: false } if self.status.borrow().state == State::Running => {
                 return Err(Problem::new(
@@ -79,28 +164,107 @@ impl Daemon for Script {
             Command::Disable { .. } | Command::Shutdown => State::Stopped,
             Command::Enable => State::Idle,
             Command::Retry => State::Starting,
-            Command::Idle | Command::Later => return Ok(()),
+            Command::Resume | Command::TakeOver => State::Running,
+            Command::Idle => {
+                let status = Status { grace_remaining_seconds: Some(300), ..quiet(State::Suspended) };
+                self.status.send_replace(status);
+                return Ok(());
+            }
+            Command::Later => {
+                self.status.send_modify(|status| status.prompt = None);
+                return Ok(());
+            }
         };
         self.status.send_replace(quiet(state));
         Ok(())
     }
 
     fn settings(&self) -> Map<String, Value> {
-        let settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        overside_model::settings::TABLE
-            .iter()
-            .map(|setting| {
-                let value = settings.get(setting.name).unwrap_or_default();
-                (
-                    setting.name.to_owned(),
-                    json!({"value": value, "expected": setting.expected, "purpose": setting.purpose}),
-                )
-            })
-            .collect()
+        let (settings, locked) = (held(&self.settings).clone(), held(&self.locked).clone());
+        let entry = |setting: &overside_model::settings::Setting| {
+            let name = setting.name;
+            let locked = locked.contains(&name);
+            let rule = locked.then(|| format!("your organisation's policy (/etc/overside/policy.json) sets {name}"));
+            let entry = json!({
+                "value": settings.get(name).unwrap_or_default(),
+                "source": if locked { "locked" } else { "default" },
+                "rule": rule,
+                "expected": setting.expected,
+                "purpose": setting.purpose,
+            });
+            (name.to_owned(), entry)
+        };
+        overside_model::settings::TABLE.iter().map(entry).collect()
     }
 
     async fn set_setting(&self, name: &str, value: Value) -> Result<(), Problem> {
-        Ok(self.settings.lock().unwrap_or_else(PoisonError::into_inner).set(name, &value)?)
+        Ok(held(&self.settings).set(name, &value)?)
+    }
+
+    fn runners(&self) -> Vec<RunnerStatus> {
+        let chosen = held(&self.settings).runner.clone();
+        let runner = |name: &str, provider: &str, address: Option<&str>| RunnerStatus {
+            name: name.to_owned(),
+            provider: provider.to_owned(),
+            address: address.map(str::to_owned),
+            selected: name == chosen,
+            removable: address.is_some(),
+        };
+        let added = held(&self.added);
+        let added = added.iter().map(|entry| runner(&entry.name, "ssh", Some(&entry.address)));
+        let there = [runner("local", "local", None), runner("office", "ssh", Some("ssh://ada@office"))];
+        there.into_iter().chain(added).collect()
+    }
+
+    fn addresses(&self) -> Vec<String> {
+        ["ssh://build-box", "ssh://farm"].map(str::to_owned).to_vec()
+    }
+
+    fn add_runner(&self, entry: RunnerEntry) -> Result<(), Problem> {
+        held(&self.added).push(entry);
+        Ok(())
+    }
+
+    async fn remove_runner(&self, name: &str) -> Result<Option<Problem>, Problem> {
+        held(&self.added).retain(|entry| entry.name != name);
+        Ok(None)
+    }
+
+    async fn runner_question(&self, name: &str) -> Result<Option<Question>, Problem> {
+        let added = held(&self.added).iter().any(|entry| entry.name == name);
+        Ok(held(&self.questions).last().filter(|_| added).cloned())
+    }
+
+    /// Takes any answer to what was asked; the only passphrase that opens the key is "sesame".
+    async fn answer_runner(&self, _name: &str, answer: Answer) -> Result<(), Problem> {
+        match answer {
+            Answer::Passphrase { passphrase, .. } if passphrase != "sesame" => {
+                Err(Problem::new(ErrorCode::KeyLocked, "this passphrase does not open the key", ""))
+            }
+            _ => {
+                held(&self.questions).pop();
+                Ok(())
+            }
+        }
+    }
+
+    /// The one that is here and those that were added work, any other is not reached.
+    async fn test_runner(&self, name: &str) -> Result<Vec<Hop>, Problem> {
+        if name == "local" || held(&self.added).iter().any(|entry| entry.name == name) {
+            return Ok(vec![Hop::new("engine", HopStatus::Passed, "Docker 28.5")]);
+        }
+        Ok(vec![
+            Hop::new("dns", HopStatus::Passed, "office is 192.0.2.7"),
+            Hop::new("tcp", HopStatus::Failed, "192.0.2.7 refuses connections on port 22")
+                .with_hint("Start the SSH server there."),
+            Hop::new("login", HopStatus::Skipped, "not tried"),
+        ])
+    }
+
+    async fn keep(&self, order: KeepOrder) -> Result<Vec<Work>, Problem> {
+        let kept = Work { kind: WorkKind::Volume, name: "data".to_owned(), kept_in: Some(order.file) };
+        self.status.send_modify(|status| status.at_risk = vec![kept.clone()]);
+        Ok(vec![kept])
     }
 }
 
@@ -118,8 +282,12 @@ pub fn quiet(state: State) -> Status {
         grace_remaining_seconds: None,
         prompt: None,
         usage: Usage { today_seconds: 0, limit_seconds: 8 * 3600 },
+        at_risk: Vec::new(),
         ports: Vec::new(),
         mounts: Vec::new(),
         error: None,
+        first_use: false,
+        desktop: DesktopSettings::default(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }

@@ -58,6 +58,15 @@ impl TrayHost {
         Ok(Self { connection, registered })
     }
 
+    /// Whether somebody on a desktop's bus has a name.
+    ///
+    /// # Errors
+    /// The bus is gone.
+    pub fn is_on_bus(desk: &Desk, name: &str) -> Result<bool> {
+        let connection = connection::Builder::address(desk.bus_address())?.build()?;
+        Ok(zbus::blocking::fdo::DBusProxy::new(&connection)?.name_has_owner(name.try_into()?)?)
+    }
+
     /// Waits for the next item that wants to be shown.
     ///
     /// # Errors
@@ -134,6 +143,24 @@ impl TrayItem {
         let id = id.with_context(|| format!("no entry {label:?} in {entries:?}"))?;
         self.menu.call::<_, _, ()>("Event", &(id, "clicked", Value::I32(0), 0_u32))?;
         Ok(())
+    }
+
+    /// Tells the item that its menu is about to be shown, as panels do.
+    ///
+    /// # Errors
+    /// The item is gone.
+    pub fn open(&self) -> Result<()> {
+        self.menu.call::<_, _, bool>("AboutToShow", &(0,))?;
+        Ok(())
+    }
+
+    /// Waits until the item says `Active` or `NeedsAttention` of itself.
+    ///
+    /// # Errors
+    /// It does not become so.
+    pub fn wait_for_status(&self, wished: &str) -> Result<()> {
+        let status = || Ok(self.item.get_property::<String>("Status")?);
+        self.wait(status, |status: &String| status == wished).map(drop)
     }
 
     /// Clicks the icon itself.

@@ -1,7 +1,8 @@
 //! Where something is missing that a desktop usually has: it is said, and the rest works.
 
-use overside_desktop_tests::{Desk, SOON, TrayHost};
-use overside_model::State;
+use overside_control::Command;
+use overside_desktop_tests::{Desk, Page, SOON, Scripted, TrayHost, quiet};
+use overside_model::{State, Status};
 use overside_testkit::{Running, run};
 
 #[test]
@@ -40,6 +41,38 @@ fn without_a_bus_the_daemon_is_started_and_the_tray_waits() {
 }
 
 #[test]
+fn without_a_bus_the_window_works() {
+    let desk = Desk::with(&[("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nowhere/bus")]).unwrap();
+    let page = Page::open(&desk).unwrap();
+    page.wait_for_state("stopped").unwrap();
+    page.click("[role=switch]").unwrap();
+    page.wait_for_state("idle").unwrap();
+}
+
+#[test]
+fn a_daemon_older_than_the_app_is_named_and_used_and_can_be_restarted_while_nothing_is_lost() {
+    let desk = Desk::new().unwrap();
+    let older = |state| Status { version: "0.0.9".to_owned(), ..quiet(state) };
+    let daemon = Scripted::start(&desk, older(State::Stopped)).unwrap();
+    let host = TrayHost::start(&desk).unwrap();
+    let _tray = desk.start_tray().unwrap();
+    let item = host.item().unwrap();
+    let said = format!("(The daemon is of version 0.0.9, this app of {})", env!("CARGO_PKG_VERSION"));
+    item.wait_for_menu(|menu| menu.contains(&said)).unwrap();
+
+    let page = Page::open(&desk).unwrap();
+    page.wait_for("document.querySelector('[data-other-version]').innerText.includes('version 0.0.9')").unwrap();
+    page.screenshot("older-daemon-light-en").unwrap();
+    page.click("[role=switch]").unwrap();
+    daemon.wait_until_asked(&[Command::Enable]).unwrap();
+
+    daemon.show(older(State::Idle));
+    item.wait_for_menu(|menu| menu[0] == "(Overside: Idle)" && menu.contains(&said)).unwrap();
+    item.choose("Restart the daemon").unwrap();
+    daemon.wait_until_asked(&[Command::Enable, Command::Shutdown]).unwrap();
+}
+
+#[test]
 fn a_second_tray_leaves_the_first_alone() {
     let desk = Desk::new().unwrap();
     let host = TrayHost::start(&desk).unwrap();
@@ -52,7 +85,7 @@ fn a_second_tray_leaves_the_first_alone() {
 #[test]
 fn a_daemon_that_is_not_installed_is_named() {
     let desk = Desk::with(&[("OVERSIDE_DAEMON", "/nowhere/overside")]).unwrap();
-    let page = overside_desktop_tests::Page::open(&desk).unwrap();
+    let page = Page::open(&desk).unwrap();
     page.wait_for_state("away").unwrap();
     let said = page.text("main").unwrap();
     assert!(said.contains("cannot start /nowhere/overside"), "{said}");

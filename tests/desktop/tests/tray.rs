@@ -1,12 +1,23 @@
 //! The tray on the real daemon, through the protocols that panels speak.
 
-use overside_desktop_tests::{Desk, SOON, TrayHost};
+use overside_desktop_tests::{Desk, Page, SOON, TrayHost};
 use overside_model::State;
 use overside_testkit::{Running, signal_process};
 use rustix::process::Signal;
 
 fn off() -> Vec<&'static str> {
-    vec!["(Overside: Off)", "-", "Turn on", "Settings…", "-", "Quit this app (the daemon keeps running)"]
+    vec![
+        "(Overside: Off)",
+        "(Today: 0m of 8h)",
+        "-",
+        "Turn on",
+        "-",
+        "Copy “docker context use overside”",
+        "Open Overside",
+        "Settings…",
+        "-",
+        "Quit this app (the daemon keeps running)",
+    ]
 }
 
 #[test]
@@ -118,6 +129,76 @@ fn the_menu_speaks_chinese_to_a_chinese_user() {
     let desk = Desk::with(&[("LANG", "zh_CN.UTF-8")]).unwrap();
     let host = TrayHost::start(&desk).unwrap();
     let _tray = desk.start_tray().unwrap();
-    let chinese = ["(Overside：已关闭)", "-", "开启", "设置…", "-", "退出本应用（守护进程继续运行）"];
+    let chinese = [
+        "(Overside：已关闭)",
+        "(今日：0分钟，上限 8小时)",
+        "-",
+        "开启",
+        "-",
+        "复制“docker context use overside”",
+        "打开 Overside",
+        "设置…",
+        "-",
+        "退出本应用（守护进程继续运行）",
+    ];
     host.item().unwrap().wait_for_menu(|menu| menu == chinese).unwrap();
+}
+
+#[test]
+fn the_language_of_the_settings_counts_at_once() {
+    let desk = Desk::with(&[("LANG", "zh_CN.UTF-8")]).unwrap();
+    let host = TrayHost::start(&desk).unwrap();
+    let _tray = desk.start_tray().unwrap();
+    let item = host.item().unwrap();
+    item.wait_for_menu(|menu| menu[0] == "(Overside：已关闭)").unwrap();
+    desk.overside(&["settings", "set", "language", "en"]).unwrap().success().unwrap();
+    item.wait_for_menu(|menu| menu == off()).unwrap();
+}
+
+#[test]
+fn starting_at_login_is_a_setting_that_the_daemon_keeps() {
+    let desk = Desk::new().unwrap();
+    let host = TrayHost::start(&desk).unwrap();
+    desk.overside(&["start"]).unwrap().success().unwrap();
+    let place = desk.home().scratch().join("user/.config/autostart");
+    let entries = || fs_err::read_dir(&place).map(|entries| entries.flatten().collect::<Vec<_>>()).unwrap_or_default();
+    desk.overside(&["settings", "set", "start-at-login", "true"]).unwrap().success().unwrap();
+    let entry = fs_err::read_to_string(entries()[0].path()).unwrap();
+    let command = entry.lines().find_map(|line| line.strip_prefix("Exec=")).unwrap();
+    {
+        // What the desktop does at the next login.
+        let _tray = Running::spawn(desk.home().command("sh").args(["-c", &format!("exec {command}")])).unwrap();
+        host.item().unwrap().wait_for_icon("idle").unwrap();
+    }
+    desk.overside(&["settings", "set", "start-at-login", "false"]).unwrap().success().unwrap();
+    assert_eq!(entries().len(), 0);
+}
+
+#[test]
+fn the_command_that_selects_the_context_can_be_pasted() {
+    let desk = Desk::new().unwrap();
+    let host = TrayHost::start(&desk).unwrap();
+    let _tray = desk.start_tray().unwrap();
+    let item = host.item().unwrap();
+    item.wait_for_menu(|menu| menu == off()).unwrap();
+    // Twice: the second text replaces the first.
+    for _ in 0..2 {
+        item.choose("Copy “docker context use overside”").unwrap();
+        desk.wait_until("it is on the clipboard", || Ok(desk.clipboard()? == "docker context use overside")).unwrap();
+    }
+}
+
+#[test]
+fn settings_lead_to_the_page_of_settings_in_a_window_that_is_open_already_too() {
+    let desk = Desk::new().unwrap();
+    let host = TrayHost::start(&desk).unwrap();
+    let _tray = desk.start_tray().unwrap();
+    let item = host.item().unwrap();
+    item.wait_for_menu(|menu| menu == off()).unwrap();
+    let page = Page::open(&desk).unwrap();
+    page.wait_for_state("stopped").unwrap();
+    page.wait_for("document.querySelector('#tab-session').ariaSelected === 'true'").unwrap();
+    item.choose("Settings…").unwrap();
+    page.wait_for("document.querySelector('#tab-settings').ariaSelected === 'true'").unwrap();
+    assert_eq!(desk.home().traces().programs("overside-window").len(), 1);
 }

@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use overside_model::{
-    AwakeReason, EnvironmentId, ErrorCode, IgnoredPoller, MountStatus, PortStatus, Problem, Progress, Prompt,
-    PromptReason, SessionId, SessionStatus, State, Status, Usage,
+    Answer, AwakeReason, DesktopSettings, Diagnosis, EnvironmentId, ErrorCode, Hop, HopStatus, HostKey, IgnoredPoller,
+    Language, LogLine, MountStatus, PortStatus, Problem, Progress, Prompt, PromptReason, Question, RunnerStatus,
+    SessionId, SessionQuery, SessionStatus, State, Status, Usage, UsageDay, UsageDays, UsagePeriod, UsageReport,
+    UsageSession, UsageSessions, UsageSpan, Work, WorkKind,
 };
 use ts_rs::{Config, TS};
 
@@ -21,6 +23,8 @@ fn typescript() -> String {
     for declaration in [
         declaration::<State>,
         declaration::<Status>,
+        declaration::<DesktopSettings>,
+        declaration::<Language>,
         declaration::<SessionStatus>,
         declaration::<SessionId>,
         declaration::<EnvironmentId>,
@@ -29,9 +33,27 @@ fn typescript() -> String {
         declaration::<IgnoredPoller>,
         declaration::<Prompt>,
         declaration::<PromptReason>,
+        declaration::<WorkKind>,
+        declaration::<Work>,
         declaration::<Usage>,
+        declaration::<UsageReport>,
+        declaration::<UsagePeriod>,
+        declaration::<UsageSpan>,
+        declaration::<UsageDays>,
+        declaration::<UsageDay>,
+        declaration::<SessionQuery>,
+        declaration::<UsageSessions>,
+        declaration::<UsageSession>,
         declaration::<PortStatus>,
         declaration::<MountStatus>,
+        declaration::<RunnerStatus>,
+        declaration::<Question>,
+        declaration::<HostKey>,
+        declaration::<Answer>,
+        declaration::<Hop>,
+        declaration::<HopStatus>,
+        declaration::<Diagnosis>,
+        declaration::<LogLine>,
         declaration::<Problem>,
         declaration::<ErrorCode>,
     ] {

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 /// WebDriver's name for the right arrow key.
 const RIGHT: &str = "\u{e014}";
+const DOWN: &str = "\u{e015}";
 const ENTER: &str = "\u{e007}";
 const TAB: &str = "\u{e004}";
 const SPACE: &str = " ";
@@ -48,6 +49,8 @@ fn turning_on_makes_the_daemon_idle_and_what_others_do_is_seen_at_once() {
 fn sliding_the_idle_timeout_changes_the_settings_file() {
     let desk = Desk::new().unwrap();
     let page = Page::open(&desk).unwrap();
+    page.wait_for_state("stopped").unwrap();
+    page.go_to("settings").unwrap();
     page.wait_for(&format!("document.querySelector('{FIELD}').value === '5m'")).unwrap();
 
     page.keys(SLIDER, RIGHT).unwrap();
@@ -66,6 +69,8 @@ fn sliding_the_idle_timeout_changes_the_settings_file() {
 fn a_refused_value_is_explained_beside_its_field() {
     let desk = Desk::new().unwrap();
     let page = Page::open(&desk).unwrap();
+    page.wait_for_state("stopped").unwrap();
+    page.go_to("settings").unwrap();
     page.wait_for(&format!("document.querySelector('{FIELD}').value === '5m'")).unwrap();
     page.clear(FIELD).unwrap();
     page.keys(FIELD, &format!("2h{ENTER}")).unwrap();
@@ -86,15 +91,22 @@ fn the_keyboard_alone_suffices() {
     let desk = Desk::new().unwrap();
     let page = Page::open(&desk).unwrap();
     page.wait_for_state("stopped").unwrap();
+    let focused = |selector: &str| {
+        page.wait_for(&format!("document.activeElement === document.querySelector('{selector}')")).unwrap();
+    };
     page.keys("body", TAB).unwrap();
-    page.wait_for(&format!("document.activeElement === document.querySelector('{SWITCH}')")).unwrap();
+    focused("#tab-session");
+    page.keys("#tab-session", DOWN).unwrap();
+    focused("#tab-settings");
+    page.keys("#tab-settings", TAB).unwrap();
+    focused(SWITCH);
     page.keys(SWITCH, SPACE).unwrap();
     page.wait_for_state("idle").unwrap();
-    page.wait_for(&format!("document.activeElement === document.querySelector('{SWITCH}')")).unwrap();
+    focused(SWITCH);
     page.keys(SWITCH, TAB).unwrap();
-    page.wait_for(&format!("document.activeElement === document.querySelector('{FIELD}')")).unwrap();
+    focused(FIELD);
     page.keys(FIELD, TAB).unwrap();
-    page.wait_for(&format!("document.activeElement === document.querySelector('{SLIDER}')")).unwrap();
+    focused(SLIDER);
 }
 
 #[test]

@@ -126,12 +126,12 @@ pub fn container(home: &TempHome, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// A home whose agent is a shell script.
+/// A home whose agent is a shell script, which no other host would be given for an agent: on this machine always.
 ///
 /// # Errors
 /// The script cannot be written.
 pub fn with_stand_in(script: &str) -> Result<TempHome> {
-    let home = TempHome::new()?;
+    let home = TempHome::here("a script is no program that is brought to a host")?;
     let agent = home.scratch().join("stand-in-agent");
     fs_err::write(&agent, format!("#!/bin/sh\n{script}\n"))?;
     fs_err::set_permissions(&agent, std::fs::Permissions::from_mode(0o755))?;

@@ -1,10 +1,16 @@
-import { problemOf, type Backend, type Link, type Settings } from './backend/backend';
-import type { Problem } from './generated/model';
+import { problemOf, type Backend, type Link, type Setting, type Settings } from './backend/backend';
+import type { Problem, RunnerStatus, Status } from './generated/model';
+import type { PageName } from './pages/pages';
 
 /** What the page shows: the link to the daemon, the settings, and a clock that goes only while something counts. */
 export class Overside {
   link = $state<Link>({ kind: 'connecting' });
   settings = $state<Settings>({});
+  runners = $state<RunnerStatus[]>([]);
+  /** Why a daemon that answers does not tell its runners: it is an older one. */
+  runnersProblem = $state<Problem | null>(null);
+  /** The page that is shown. */
+  page = $state<PageName>('session');
   /** The wall clock in milliseconds. */
   now = $state(Date.now());
   /** What went wrong with turning on or off, beside the switch. */
@@ -39,10 +45,10 @@ export class Overside {
       return () => clearInterval(timer);
     });
     $effect(() => {
-      // Another program may have changed a setting meanwhile, and settings come with no event of their own.
+      // Another program may have changed them meanwhile, and settings and runners come with no event of their own.
       const refresh = () => {
         this.now = Date.now();
-        void this.readSettings();
+        this.read();
       };
       window.addEventListener('focus', refresh);
       return () => window.removeEventListener('focus', refresh);
@@ -54,7 +60,7 @@ export class Overside {
       if (link.kind === 'here') this.daemonProblem = null;
       if (changed) {
         this.switchProblem = null;
-        if (link.kind === 'here') void this.readSettings();
+        if (link.kind === 'here') this.read();
       }
     });
     following.catch((error: unknown) => (this.link = { kind: 'away', problem: problemOf(error) }));
@@ -63,6 +69,12 @@ export class Overside {
   /** What is left of a countdown that the status gave in seconds. */
   left(seconds: number): number {
     return Math.max(0, seconds - Math.floor((this.now - this.arrived) / 1000));
+  }
+
+  /** Seconds that were used today, with those that have passed since the daemon told it. */
+  usedToday(status: Status): number {
+    const since = status.state === 'running' ? Math.max(0, Math.floor((this.now - this.arrived) / 1000)) : 0;
+    return status.usage.today_seconds + since;
   }
 
   /** Seconds since a moment. */
@@ -82,6 +94,16 @@ export class Overside {
     this.daemonProblem = await this.attempt(() => this.backend.startDaemon());
   }
 
+  /** What the daemon tells of a setting; undefined before it does, and for a name that it does not know. */
+  setting(name: string): Setting | undefined {
+    return this.settings[name];
+  }
+
+  /** The organisation's policy has the last word on a setting. */
+  locked(name: string): boolean {
+    return this.settings[name]?.source === 'locked';
+  }
+
   /** Changes a setting; returns the refusal, for the field that asked. */
   async set(name: string, value: unknown): Promise<Problem | null> {
     try {
@@ -90,7 +112,22 @@ export class Overside {
       return problemOf(error);
     }
     await this.readSettings();
+    if (name === 'runner') await this.readRunners();
     return null;
+  }
+
+  async readRunners(): Promise<void> {
+    try {
+      this.runners = await this.backend.runners();
+      this.runnersProblem = null;
+    } catch (error) {
+      this.runnersProblem = problemOf(error);
+    }
+  }
+
+  private read(): void {
+    void this.readSettings();
+    void this.readRunners();
   }
 
   private async readSettings(): Promise<void> {

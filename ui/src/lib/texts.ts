@@ -12,6 +12,14 @@ export function languageFor(tag: string): Language {
   return /^zh(?![a-z])/i.test(tag) ? 'zh-CN' : 'en';
 }
 
+/** What the daemon says in English and the message files have as well, with a group for each placeholder. */
+const SAID = (Object.keys(en) as TextKey[])
+  .filter((key) => key.startsWith('said.'))
+  .map((key) => {
+    const pattern = en[key].replace(/[.*+?^$|()[\]\\]/g, '\\$&').replace(/\{(\w+)\}/g, '(?<$1>.+)');
+    return [key, new RegExp(`^${pattern}$`)] as const;
+  });
+
 /** The texts and number formats of one language. */
 export class Texts {
   constructor(readonly language: Language) {}
@@ -25,6 +33,62 @@ export class Texts {
   /** A text whose name comes from the daemon, which may be newer than this page: then the fallback. */
   maybe(key: string, fallback: string): string {
     return key in en ? this.text(key as TextKey) : fallback;
+  }
+
+  /** A sentence of the daemon's in this language; as it was said where the message files do not have it. */
+  said(sentence: string): string {
+    for (const [key, pattern] of SAID) {
+      const found = pattern.exec(sentence);
+      if (found) return this.text(key, found.groups);
+    }
+    return sentence;
+  }
+
+  /** An amount of time as people tell it: "2h 5m", "41m", "12s". Of what is longer than a minute the seconds are left out. */
+  span(seconds: number): string {
+    const unit = (value: number, name: string) =>
+      new Intl.NumberFormat(this.language, { style: 'unit', unit: name, unitDisplay: 'narrow' }).format(value);
+    const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
+    if (hours > 0) return minutes > 0 ? `${unit(hours, 'hour')} ${unit(minutes, 'minute')}` : unit(hours, 'hour');
+    return minutes > 0 ? unit(minutes, 'minute') : unit(Math.floor(seconds), 'second');
+  }
+
+  /** A day, `2026-11-21`: "Sat 21" in a week, "21 Nov" among others, "Nov" for its month, or in full. */
+  day(day: string, form: 'weekday' | 'day' | 'month' | 'full'): string {
+    const parts: Record<typeof form, Intl.DateTimeFormatOptions> = {
+      weekday: { weekday: 'short', day: 'numeric' },
+      day: { day: 'numeric', month: 'short' },
+      month: { month: 'short' },
+      full: { weekday: 'short', day: 'numeric', month: 'short', year: 'numeric' },
+    };
+    const date = new Date(`${day}T00:00:00Z`);
+    // The daemon has the last word on what a day is; this page's zone must not move it.
+    return Number.isNaN(date.getTime()) ? day : this.date({ ...parts[form], timeZone: 'UTC' }).format(date);
+  }
+
+  /** A moment in the page's time zone, to the minute. */
+  moment(moment: string): string {
+    const date = new Date(moment);
+    const parts = { day: 'numeric', month: 'short', year: 'numeric', hour: '2-digit', minute: '2-digit' } as const;
+    return Number.isNaN(date.getTime()) ? moment : this.date({ ...parts, hourCycle: 'h23' }).format(date);
+  }
+
+  /** A moment in the page's time zone, to the second, as logs have it. */
+  second(moment: string): string {
+    const date = new Date(moment);
+    const parts = { day: '2-digit', month: '2-digit', hour: '2-digit', minute: '2-digit', second: '2-digit' } as const;
+    return Number.isNaN(date.getTime()) ? moment : this.date({ ...parts, hourCycle: 'h23' }).format(date);
+  }
+
+  /** An amount of money, in whichever currency the price is; a small one does not become nothing. */
+  cost(amount: number): string {
+    const digits = amount > 0 && amount < 0.01 ? 4 : 2;
+    return new Intl.NumberFormat(this.language, { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(amount);
+  }
+
+  private date(parts: Intl.DateTimeFormatOptions): Intl.DateTimeFormat {
+    // Day before month, which everybody who reads English understands.
+    return new Intl.DateTimeFormat(this.language === 'en' ? 'en-GB' : this.language, parts);
   }
 
   /** "5 minutes" (long) or "5m" (narrow): the largest unit that divides the seconds. */

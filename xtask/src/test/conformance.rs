@@ -17,9 +17,9 @@ impl Session<'_> {
             let programs = artifacts::programs(workspace, Profile::Dev)?;
             let modern =
                 modern_docker::ensure().inspect_err(|error| println!("no newer Docker for the tests: {error:#}"));
-            Ok((programs, modern.ok()))
+            Ok((programs, modern.ok(), artifacts::bollard(workspace)?))
         });
-        let (programs, modern) = match built {
+        let (programs, modern, bollard) = match built {
             Ok(built) => built,
             Err(error) => return self.fault("programs", &error),
         };
@@ -43,7 +43,8 @@ impl Session<'_> {
             command.args(["-k", filter]);
         }
         self.guard.apply(&mut command);
-        command.env("OVERSIDE_BIN_DIR", programs).envs(modern.map(|modern| ("OVERSIDE_TEST_MODERN_DOCKER", modern)));
+        command.env("OVERSIDE_BIN_DIR", programs).env("OVERSIDE_CONFORMANCE_BOLLARD", bollard);
+        command.envs(modern.map(|modern| ("OVERSIDE_TEST_MODERN_DOCKER", modern)));
         self.counted("conformance of foreign clients", &mut command, tally::closing_line);
     }
 }

@@ -44,7 +44,9 @@ impl Guard {
         for directory in ["home", "t"] {
             fs_err::create_dir(place.path().join(directory))?;
         }
-        let before = traces(place.path());
+        let mut before = traces(place.path());
+        // Also where somebody else's Overside runs now, which may have ended when it is looked again.
+        before.extend(links());
         Ok(Self { place, before })
     }
 
@@ -139,12 +141,15 @@ fn traces(place: &Path) -> BTreeSet<String> {
         traces.extend(points.map(|point| format!("mount {point}")));
     }
     if !others {
-        let links = entries(Path::new("/sys/class/net"));
-        traces.extend(
-            links.iter().map(|link| format!("network link {}", link.file_name().unwrap_or_default().display())),
-        );
+        traces.extend(links());
     }
     traces
+}
+
+/// The network links of this machine.
+fn links() -> impl Iterator<Item = String> {
+    let links = entries(Path::new("/sys/class/net")).into_iter();
+    links.map(|link| format!("network link {}", link.file_name().unwrap_or_default().display()))
 }
 
 /// Whether a process was started with the tests' directory in its arguments or variables, or has mounted something of it.

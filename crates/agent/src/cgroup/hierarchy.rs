@@ -15,6 +15,16 @@ pub(crate) enum Version {
     V2,
 }
 
+impl Version {
+    /// Its name, as records and findings have it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+        }
+    }
+}
+
 /// One mounted hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Hierarchy {

@@ -38,6 +38,7 @@ pub(crate) struct Environment {
     contacts: watch::Sender<usize>,
     terms: watch::Sender<LeaseTerms>,
     ended: watch::Sender<Option<String>>,
+    taken_over: watch::Sender<Option<String>>,
     deletions: mpsc::Sender<Deletion>,
 }
 
@@ -68,6 +69,7 @@ impl Environment {
             contacts: watch::Sender::new(0),
             terms: watch::Sender::new(terms),
             ended: watch::Sender::new(None),
+            taken_over: watch::Sender::new(None),
             deletions,
         };
         (Arc::new(environment), orders)
@@ -112,6 +114,16 @@ impl Environment {
     /// Tells everybody that the engine has ended.
     pub(super) fn end(&self, detail: String) {
         self.ended.send_replace(Some(detail));
+    }
+
+    /// The computer that has taken over last. A connection looks at it from its own beginning on.
+    pub(crate) fn taken_over(&self) -> watch::Receiver<Option<String>> {
+        self.taken_over.subscribe()
+    }
+
+    /// Tells everybody that the session goes on on another computer.
+    pub(super) fn hand_over(&self, computer: String) {
+        self.taken_over.send_replace(Some(computer));
     }
 
     /// Deletes the environment; returns when nothing is left but the agent.

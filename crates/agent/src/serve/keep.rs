@@ -6,10 +6,15 @@ use overside_io::clock;
 use overside_model::Problem;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
     time::timeout,
 };
 
-use super::{environment::Environment, start::Running};
+use super::{
+    environment::Environment,
+    owner::{self, Change},
+    start::Running,
+};
 use crate::{
     lease::{Verdict, judge},
     problem::{During, last_lines},
@@ -26,8 +31,12 @@ pub(super) fn termination() -> Result<Signal, Problem> {
 
 /// Returns when the environment is deleted and the agent may end.
 pub(super) async fn run(running: Running) {
-    let Running { mut parts, environment, mut deletions, mut events, listener, server, engine_log } = running;
+    let Running { mut parts, environment, mut deletions, mut events, listener, server, owner, engine_log } = running;
+    let keys = server.keys();
     let serving = tokio::spawn(server.run(listener));
+    let (change, mut changes) = mpsc::channel(1);
+    let (listener, facts) = owner;
+    let waiting = tokio::spawn(owner::serve(listener, facts, change));
     let Ok(mut terminated) = termination() else { return };
     let mut answer = None;
     // One clock for the whole life: events from inside must not start it anew.
@@ -40,6 +49,20 @@ pub(super) async fn run(running: Running) {
             }
             () = &mut lease => tracing::info!("deleting the environment: its lease is over"),
             _ = terminated.recv() => tracing::info!("deleting the environment: the agent was told to end"),
+            Some(Change { to, key, answer }) = changes.recv() => {
+                tracing::info!(computer = to.owner.computer, "the session goes on on another computer");
+                let before = parts.record.owner.replace(to.owner.clone());
+                let saved = parts.save();
+                if saved.is_ok() {
+                    keys.send_replace(Arc::new(key));
+                    environment.hand_over(to.owner.computer);
+                } else {
+                    parts.record.owner = before;
+                }
+                // Whoever asked may have gone; the session is theirs all the same.
+                let _ = answer.send(saved);
+                continue;
+            }
             event = events.recv() => match event {
                 Some((Event::EngineEnded(status), _)) => {
                     tracing::warn!(status, "deleting the environment: dockerd has ended");
@@ -77,6 +100,7 @@ pub(super) async fn run(running: Running) {
     while let Ok(later) = deletions.try_recv() {
         let _ = later.send(result.clone());
     }
+    waiting.abort();
     serving.abort();
     let mut contacts = environment.contacts();
     let _ = timeout(FAREWELL, contacts.wait_for(|count| *count == 0)).await;
@@ -89,16 +113,21 @@ async fn network_ended(parts: &mut crate::parts::Parts) {
     }
 }
 
+/// Time for a client to come for the first time, in addition to the lease.
+const TO_CONNECT: Duration = Duration::from_secs(30);
+
 /// Returns when the environment has been without contact for too long. The clock goes on while the machine sleeps.
 async fn lease_over(environment: &Arc<Environment>) {
     let mut contacts = environment.contacts();
     let mut terms = environment.terms();
+    // The lease runs from the start: a provider that never connects leaves nothing behind. But it gets the time to connect,
+    // however short the lease is.
+    let mut allowance = TO_CONNECT;
     loop {
-        // The lease runs from the start: a provider that never connects leaves nothing behind.
         if contacts.wait_for(|count| *count == 0).await.is_err() {
             return;
         }
-        let since = clock::now();
+        let since = clock::now() + std::mem::take(&mut allowance);
         loop {
             let busy = environment.busy().await;
             let current = *terms.borrow_and_update();

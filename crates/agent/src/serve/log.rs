@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use fs_err as fs;
+use fs_err::{self as fs, os::unix::fs::OpenOptionsExt as _};
 use overside_model::Problem;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
@@ -27,7 +27,9 @@ pub(super) fn to_stderr() {
 pub(super) fn detach(directory: &Path) -> Result<(), Problem> {
     let doing = "opening the agent's log";
     let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null").during(doing)?;
-    let log = fs::OpenOptions::new().append(true).create(true).open(directory.join("agent.log")).during(doing)?;
+    let mut options = fs::OpenOptions::new();
+    options.append(true).create(true).mode(0o600);
+    let log = options.open(directory.join("agent.log")).during(doing)?;
     rustix::stdio::dup2_stdin(&null).during(doing)?;
     rustix::stdio::dup2_stdout(&null).during(doing)?;
     rustix::stdio::dup2_stderr(&log).during(doing)

@@ -10,6 +10,12 @@ use overside_model::{
     agent::{EnvironmentFacts, MAGIC, PROTOCOL, Report},
 };
 
+/// The greeting: what was written before it, a login shell's banner, is not the agent's.
+pub(crate) fn hello() -> io::Result<()> {
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    line(&Report::Hello { magic: MAGIC.to_owned(), protocol: PROTOCOL, version })
+}
+
 /// Writes reports, and takes the time between them.
 #[derive(Debug)]
 pub(super) struct Reporter {
@@ -27,8 +33,7 @@ impl Default for Reporter {
 impl Reporter {
     /// The first line.
     pub(super) fn hello(&mut self) -> io::Result<()> {
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        line(&Report::Hello { magic: MAGIC.to_owned(), protocol: PROTOCOL, version })
+        hello()
     }
 
     /// A step begins, and with it the one before ends. A provider that is gone is noticed by the last line at the latest.

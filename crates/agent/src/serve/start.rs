@@ -27,7 +27,7 @@ use tokio::{net::UnixListener, sync::mpsc, time::timeout};
 
 use super::{
     environment::{Deletion, Environment},
-    log,
+    log, owner,
     report::Reporter,
 };
 use crate::{
@@ -39,9 +39,11 @@ use crate::{
     parts::Parts,
     problem::{During, engine_failed, internal, unsuitable},
     process::Identity,
-    programs::Programs,
+    programs::{Programs, major},
     record::Record,
-    rootless, spec, ssh,
+    rootless,
+    sole::Claim,
+    spec, ssh,
     subordinate::{self, IdRange},
     tail::Tail,
     wire::{self, Command, Event, Plan},
@@ -72,6 +74,8 @@ pub(super) struct Running {
     pub(super) events: Events,
     pub(super) listener: UnixListener,
     pub(super) server: ssh::Server,
+    /// Where another computer of the user's takes over, and what it is answered.
+    pub(super) owner: (UnixListener, EnvironmentFacts),
     pub(super) engine_log: Tail,
 }
 
@@ -97,11 +101,21 @@ impl Preparation {
         programs.binds.retain(|target, _| !target.starts_with("/etc/docker"));
 
         reporter.step("namespaces", "Making the environment's namespaces");
+        let claim = match (&spec.owner, spec.directory.parent()) {
+            (Some(owner), Some(environments)) => Some(Claim::take(environments, owner)?),
+            _ => None,
+        };
         make_directory(&spec.directory)?;
+        if let Some(user) = spec.socket_user {
+            let_pass(&spec.directory, user)?;
+        }
         let agent = Identity::of(std::process::id()).ok_or_else(|| internal("/proc does not know this process"))?;
-        let record = Record { agent, isolation, cgroups: None, processes: Vec::new() };
+        let owner = spec.owner.clone();
+        let record = Record { agent, owner, isolation, cgroups: None, processes: Vec::new() };
         let mut parts = Parts::new(spec.directory.clone(), record);
-        let begun = parts.save().and_then(|()| begin(spec, &mut parts, user_ids, programs, limits, &mut notes));
+        let recorded = parts.save();
+        drop(claim);
+        let begun = recorded.and_then(|()| begin(spec, &mut parts, user_ids, programs, limits, &mut notes));
         match begun {
             Ok((wire, log)) => Ok(Self { parts, wire, log, slirp4netns, limits, notes }),
             Err(problem) => {
@@ -135,6 +149,20 @@ fn make_directory(directory: &Path) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Lets a user through to the socket in the environment's directory; every other file in it is closed. What lies above may
+/// have been made just now, under whatever file mode mask root has.
+fn let_pass(directory: &Path, user: u32) -> Result<(), Problem> {
+    let doing = format!("opening {} to user {user}", directory.display());
+    fs::set_permissions(directory, PermissionsExt::from_mode(0o711)).during(&doing)?;
+    for above in directory.ancestors().skip(1).take(2) {
+        let mode = fs::metadata(above).during(&doing)?.permissions().mode();
+        if mode & 0o001 == 0 {
+            fs::set_permissions(above, PermissionsExt::from_mode(mode & 0o7777 | 0o111)).during(&doing)?;
+        }
+    }
+    Ok(())
+}
+
 /// Claims the resources and starts the first process. What was made is in `parts`, also on failure.
 fn begin(
     spec: &EnvironmentSpec,
@@ -156,7 +184,7 @@ fn begin(
             .during("handing over the engine's directory")?;
         fs::set_permissions(&data, PermissionsExt::from_mode(0o710)).during("handing over the engine's directory")?;
     }
-    let rootlesskit = user_ids.is_some() && programs.engine_version()? >= rootlesskit::SINCE;
+    let rootlesskit = user_ids.is_some() && major(&programs.engine_version()?) >= rootlesskit::SINCE;
     let plan = Plan {
         privileged: user_ids.is_none(),
         rootlesskit,
@@ -261,8 +289,8 @@ pub(super) async fn run(
     }
     .await;
     match started {
-        Ok((environment, deletions, events, listener, server)) => {
-            Ok(Running { parts, environment, deletions, events, listener, server, engine_log })
+        Ok((environment, deletions, events, listener, server, owner)) => {
+            Ok(Running { parts, environment, deletions, events, listener, server, owner, engine_log })
         }
         Err(problem) => {
             if let Err(left) = parts.end().await {
@@ -278,7 +306,8 @@ struct Facts {
     notes: Vec<String>,
 }
 
-type Started = (Arc<Environment>, mpsc::Receiver<Deletion>, Events, UnixListener, ssh::Server);
+type Started =
+    (Arc<Environment>, mpsc::Receiver<Deletion>, Events, UnixListener, ssh::Server, (UnixListener, EnvironmentFacts));
 
 #[expect(clippy::too_many_arguments, reason = "the parts of one sequence, which nobody else calls")]
 async fn start(
@@ -322,6 +351,10 @@ async fn start(
     let path = spec.directory.join(spec::SOCKET);
     let listener = UnixListener::bind(&path).during("listening for the tunnel")?;
     fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).during("listening for the tunnel")?;
+    if let Some(user) = spec.socket_user {
+        std::os::unix::fs::chown(&path, Some(user), None).during("handing over the agent's socket")?;
+    }
+    let owner = owner::listen(&spec.directory)?;
     let host_key = ssh::make_host_key()?;
     let facts = EnvironmentFacts {
         host_key: openssh(&host_key)?,
@@ -335,9 +368,9 @@ async fn start(
     };
     let (environment, deletions) = Environment::new(engine, link, cgroups, spec.lease);
     let server = ssh::Server::new(host_key, client_key, Arc::clone(&environment));
-    reporter.ready(facts).during("reporting to the provider")?;
+    reporter.ready(facts.clone()).during("reporting to the provider")?;
     log::detach(&spec.directory)?;
-    Ok((environment, deletions, events, listener, server))
+    Ok((environment, deletions, events, listener, server, (owner, facts)))
 }
 
 fn openssh(key: &PrivateKey) -> Result<String, Problem> {

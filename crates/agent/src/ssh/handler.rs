@@ -25,7 +25,7 @@ const UNDECIDED: usize = 16;
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Handler {
-    client_key: Arc<PublicKey>,
+    client_key: watch::Receiver<Arc<PublicKey>>,
     environment: Arc<Environment>,
     authenticated: watch::Sender<bool>,
     /// Counts for the lease from the login on.
@@ -35,7 +35,7 @@ pub(super) struct Handler {
 
 impl Handler {
     pub(super) fn new(
-        client_key: Arc<PublicKey>,
+        client_key: watch::Receiver<Arc<PublicKey>>,
         environment: Arc<Environment>,
         authenticated: watch::Sender<bool>,
     ) -> Self {
@@ -44,7 +44,7 @@ impl Handler {
 
     fn judge(&self, key: &PublicKey, algorithm: &Algorithm) -> Auth {
         let sha1 = matches!(algorithm, Algorithm::Rsa { hash: None });
-        if key.key_data() == self.client_key.key_data() && !sha1 { Auth::Accept } else { Auth::reject() }
+        if key.key_data() == self.client_key.borrow().key_data() && !sha1 { Auth::Accept } else { Auth::reject() }
     }
 }
 

@@ -33,6 +33,16 @@ pub(super) async fn serve(channel: Channel<Msg>, environment: Arc<Environment>) 
             }
         }
     };
+    let mut taken_over = environment.taken_over();
+    let handing_over = async {
+        // What was announced before belonged to others.
+        if taken_over.changed().await.is_ok() {
+            let computer = taken_over.borrow().clone().unwrap_or_default();
+            let _ = send(&writer, &Message::TakenOver { computer }).await;
+        }
+        // The connection is cut soon.
+        std::future::pending::<()>().await;
+    };
     let announcement = async {
         let mut ended = environment.ended();
         let detail = match ended.wait_for(Option::is_some).await {
@@ -46,6 +56,7 @@ pub(super) async fn serve(channel: Channel<Msg>, environment: Arc<Environment>) 
     tokio::select! {
         () = requests => {}
         () = announcement => {}
+        () = handing_over => {}
     }
     let _ = writer.eof().await;
     let _ = writer.close().await;

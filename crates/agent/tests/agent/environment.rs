@@ -57,6 +57,8 @@ impl Home {
             limits: Limits { milli_cpus: 1_000, memory_bytes: 1 << 30, pids: 1_000 },
             lease: LeaseTerms { grace_ms: 120_000, lost_contact_ms: 120_000 },
             engine_path: None,
+            owner: None,
+            socket_user: None,
         }
     }
 

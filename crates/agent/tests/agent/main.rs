@@ -14,4 +14,5 @@ mod leftovers;
 mod life;
 mod refusals;
 mod rootless;
+mod take_over;
 mod tunnel;

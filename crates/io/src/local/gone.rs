@@ -76,7 +76,6 @@ impl AsyncWrite for Watched {
     }
 }
 
-#[cfg(unix)]
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

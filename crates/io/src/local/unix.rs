@@ -28,6 +28,11 @@ pub async fn connect(path: &Path) -> io::Result<Stream> {
     Stream::connect(path).await
 }
 
+/// The process at the other end, where the system tells it.
+pub fn peer(stream: &Stream) -> Option<u32> {
+    stream.peer_cred().ok()?.pid().and_then(|pid| pid.try_into().ok())
+}
+
 /// The peer's closing of a socket altogether, which the kernel tells apart from the end of its input.
 #[derive(Debug)]
 pub(super) struct Hangup(AsyncFd<OwnedFd>);

@@ -1,6 +1,7 @@
 //! Measurements of the whole chain, for `cargo xtask bench`: prints one Markdown section.
 
 mod cold_start;
+mod far;
 mod footprint;
 mod table;
 
@@ -10,7 +11,8 @@ fn main() -> Result<()> {
     // Cargo adds an argument of its own.
     match std::env::args().skip(1).find(|argument| argument != "--bench").as_deref() {
         Some("cold-start") => cold_start::measure(),
+        Some("far") => far::measure(),
         Some("footprint") => footprint::measure(),
-        other => bail!("{other:?} cannot be measured; there are cold-start and footprint"),
+        other => bail!("{other:?} cannot be measured; there are cold-start, far and footprint"),
     }
 }

@@ -19,6 +19,13 @@ impl Series {
     pub(crate) fn add(&mut self, time: Duration) {
         self.times.push(time);
     }
+
+    /// The time that half of the measurements do not exceed.
+    pub(crate) fn median(&self) -> Duration {
+        let mut sorted = self.times.clone();
+        sorted.sort();
+        sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    }
 }
 
 /// Best, median and worst of each series.

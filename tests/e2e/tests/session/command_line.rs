@@ -46,7 +46,7 @@ fn every_number_of_the_status_has_its_promised_name() -> Result<()> {
     for name in ["id", "started_at", "environment"] {
         assert!(status["session"].get(name).is_some(), "session.{name}: {status}");
     }
-    assert_eq!(status["runner"], "local");
+    assert_eq!(status["runner"], home.runner());
     assert!(status["usage"]["limit_seconds"].is_u64(), "{status}");
     Ok(())
 }

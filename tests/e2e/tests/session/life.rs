@@ -149,6 +149,21 @@ fn a_suspended_environment_is_resumed_by_any_command() -> Result<()> {
 }
 
 #[test]
+fn a_suspended_environment_is_resumed_without_any_docker_command() -> Result<()> {
+    let home = TempHome::new()?;
+    let daemon = Daemon::enabled(&home)?;
+    container(&home, "box")?;
+    let before = environment(&daemon.status()?)?;
+    daemon.overside(&["idle"])?.success()?;
+    daemon.wait_for_state(State::Suspended, LIMIT)?;
+    daemon.overside(&["resume"])?.success()?;
+    let status = daemon.status()?;
+    assert_eq!((status.state, environment(&status)?), (State::Running, before));
+    assert_eq!(docker(&home, &["exec", "box", "echo", "awake"])?.success()?.out(), "awake\n");
+    Ok(())
+}
+
+#[test]
 fn an_environment_without_work_is_suspended_after_the_idle_timeout() -> Result<()> {
     let home = TempHome::new()?;
     home.set(&[("idle-timeout", "10s")])?;
@@ -220,6 +235,164 @@ fn the_docker_context_is_selected_while_on_and_restored_afterwards() -> Result<(
     let daemon = Daemon::start(&home)?;
     daemon.overside(&["stop"])?.success()?;
     assert_ne!(context(&config)?["currentContext"], "overside");
+    Ok(())
+}
+
+#[test]
+fn docker_context_answers_in_every_state_and_changes_none() -> Result<()> {
+    let home = TempHome::new()?;
+    let daemon = Daemon::enabled(&home)?;
+    let unchanged = |state: State| -> Result<()> {
+        for cli in clients()? {
+            for arguments in [&["context", "ls"][..], &["context", "show"], &["context", "inspect", "overside"]] {
+                if cli.major() < 23 && arguments[1] == "show" {
+                    continue;
+                }
+                run(&mut home.docker(&cli, arguments)?, LIMIT)?.success()?;
+            }
+        }
+        assert_eq!(daemon.status()?.state, state);
+        Ok(())
+    };
+    unchanged(State::Idle)?;
+    load(&home)?;
+    unchanged(State::Running)?;
+    daemon.overside(&["idle"])?.success()?;
+    daemon.wait_for_state(State::Suspended, LIMIT)?;
+    unchanged(State::Suspended)?;
+    daemon.overside(&["stop", "--force"])?.success()?;
+    unchanged(State::Stopped)
+}
+
+#[test]
+fn stop_names_the_work_that_would_be_lost_and_needs_to_be_told_twice() -> Result<()> {
+    let home = TempHome::new()?;
+    let daemon = Daemon::enabled(&home)?;
+    container(&home, "box")?;
+    docker(&home, &["volume", "create", "data"])?.success()?;
+    for suspended in [false, true] {
+        if suspended {
+            daemon.overside(&["idle"])?.success()?;
+            let status = daemon.wait_for("its work is named", LIMIT, |status| !status.at_risk.is_empty())?;
+            assert_eq!(status.state, State::Suspended);
+            let named: Vec<_> = status.at_risk.iter().map(|work| work.name.as_str()).collect();
+            assert_eq!(named, ["box", "data", IMAGE]);
+        }
+        let refused = daemon.overside(&["stop"])?;
+        assert_ne!(refused.code(), 0);
+        for name in ["running container box", "volume data", IMAGE, "stop -f"] {
+            assert!(refused.err().contains(name), "{refused:?}");
+        }
+        assert_ne!(daemon.status()?.state, State::Stopped);
+    }
+    daemon.overside(&["stop", "-f"])?.success()?;
+    assert_eq!(daemon.status()?.state, State::Stopped);
+    Ok(())
+}
+
+#[test]
+fn a_held_event_stream_is_answered_at_once_and_goes_on_from_engine_to_engine() -> Result<()> {
+    let home = TempHome::new()?;
+    let daemon = Daemon::enabled(&home)?;
+    let arguments = ["events", "--filter", "type=volume", "--format", "{{.Action}} {{.Actor.ID}}"];
+    for cli in clients()? {
+        let events = Running::spawn(&mut home.docker(&cli, &arguments)?)?;
+        for name in ["first", "second"] {
+            docker(&home, &["volume", "create", name])?.success()?;
+            events.wait_for(&format!("create {name}\n"), LIMIT)?;
+            // The next engine is another one.
+            daemon.overside(&["settings", "set", "grace-period", "0s"])?.success()?;
+            daemon.overside(&["idle"])?.success()?;
+            daemon.wait_for_state(State::Idle, LIMIT)?;
+        }
+        assert_eq!(daemon.status()?.state, State::Idle, "listening to events woke an engine");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_script_that_polls_neither_keeps_awake_nor_resumes_and_a_person_does() -> Result<()> {
+    let home = TempHome::new()?;
+    home.set(&[("idle-timeout", "10s")])?;
+    let daemon = Daemon::enabled(&home)?;
+    load(&home)?;
+    let cli = &clients()?[0];
+    let script = home.scratch().join("watcher");
+    fs_err::write(&script, "#!/bin/sh\nwhile \"$@\" > /dev/null; do sleep 1; done\n")?;
+    fs_err::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let ask = home.docker(cli, &["ps"])?;
+    let mut poll = home.command(&script);
+    poll.arg(ask.get_program()).args(ask.get_args());
+    poll.envs(ask.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut poller = Running::spawn(&mut poll)?;
+    let status = daemon.wait_for_state(State::Suspended, LIMIT)?;
+    let ignored = status.ignored_pollers.iter().find(|poller| poller.program.contains("watcher"));
+    let before = ignored.with_context(|| format!("the poller is not named: {status:?}"))?.calls;
+    let counted = |status: &Status| status.ignored_pollers.iter().any(|poller| poller.calls >= before + 3);
+    // It goes on asking and is answered, and nothing is resumed.
+    daemon.wait_for("more polling", LIMIT, counted)?;
+    assert_eq!(daemon.status()?.state, State::Suspended);
+    assert!(!poller.has_ended()?, "the poller was refused");
+    docker(&home, &["ps"])?.success()?;
+    assert_eq!(daemon.status()?.state, State::Running);
+    Ok(())
+}
+
+#[test]
+fn kept_volumes_and_images_come_back_into_the_next_environment() -> Result<()> {
+    let home = TempHome::new()?;
+    let daemon = Daemon::enabled(&home)?;
+    load(&home)?;
+    let volume = ["run", "--rm", "--volume", "data:/data", IMAGE, "sh", "-c"];
+    let write = "mkdir /data/deep; seq 1000 > /data/deep/n; chown -R 7:8 /data/deep; chmod 640 /data/deep/n";
+    docker(&home, &[&volume[..], &[write]].concat())?.success()?;
+    let file = home.scratch().join("kept.zip");
+    let archive = file.to_string_lossy().into_owned();
+    daemon.overside(&["keep", &archive])?.success()?;
+    daemon.overside(&["idle"])?.success()?;
+    assert!(daemon.status()?.at_risk.iter().all(|work| work.kept_in.as_deref() == Some(&archive)));
+    daemon.overside(&["stop", "--force"])?.success()?;
+    daemon.overside(&["start"])?.success()?;
+    let restored = daemon.overside(&["restore", &archive])?.success()?;
+    assert!(restored.err().contains("volume data") && restored.err().contains(IMAGE), "{restored:?}");
+    let read = "sha256sum < /data/deep/n; stat -c '%u %g %a' /data/deep/n";
+    let found = docker(&home, &[&volume[..], &[read]].concat())?.success()?.out();
+    let wanted =
+        docker(&home, &["run", "--rm", IMAGE, "sh", "-c", "seq 1000 | sha256sum; echo 7 8 640"])?.success()?.out();
+    assert_eq!(found, wanted);
+    // What is there already is not overwritten, and nothing helping is left over.
+    let again = daemon.overside(&["restore", &archive])?;
+    assert!(again.code() != 0 && again.err().contains("already has a volume data"), "{again:?}");
+    let images = docker(&home, &["images", "--all", "--format", "{{.Repository}}:{{.Tag}}"])?.success()?.out();
+    assert_eq!(images.trim(), IMAGE);
+    assert_eq!(docker(&home, &["ps", "--all", "--quiet"])?.out(), "");
+    Ok(())
+}
+
+#[test]
+fn usage_is_written_down_and_survives_a_killed_daemon() -> Result<()> {
+    let home = TempHome::new()?;
+    let daemon = Daemon::enabled(&home)?;
+    container(&home, "box")?;
+    let csv = || -> Result<Vec<Vec<String>>> {
+        let out = run(&mut home.overside(&["usage", "--csv", "-"])?, LIMIT)?.success()?.out();
+        Ok(out.lines().map(|line| line.split(',').map(str::to_owned).collect()).collect())
+    };
+    // Time that passes is no change of the status that would be told.
+    while daemon.status()?.usage.today_seconds < 2 {
+        docker(&home, &["exec", "box", "sleep", "0.5"])?.success()?;
+    }
+    daemon.kill()?;
+    let rows = csv()?;
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    assert_eq!((rows[1][2].as_str(), rows[1][3].as_str(), rows[1][8].as_str()), (home.runner(), IMAGE, "1"));
+    let daemon = Daemon::start(&home)?;
+    daemon.wait_for_state(State::Running, LIMIT)?;
+    assert!(daemon.status()?.usage.today_seconds >= 1, "the day began anew");
+    daemon.overside(&["stop", "--force"])?.success()?;
+    let rows = csv()?;
+    assert_eq!((rows.len(), rows[1][7].as_str()), (2, "stopped"), "{rows:?}");
+    assert!(daemon.overside(&["usage"])?.success()?.out().contains("Today"));
     Ok(())
 }
 

@@ -1,8 +1,11 @@
 //! The whole chain: a docker client, the daemon, the tunnel, the agent and a fresh engine.
 
+mod bundle;
 mod clients;
 mod command_line;
+mod diagnose;
 mod isolation;
 mod life;
+mod policy;
 mod streams;
 mod trouble;

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use overside_e2e::{Comparison, container, docker, load};
-use overside_testkit::{Blob, Daemon, IMAGE, LIMIT, Running, TempHome, clients, on_terminal, run, run_fed};
+use overside_testkit::{
+    Blob, Daemon, IMAGE, LIMIT, Running, TempHome, clients, on_terminal, run, run_fed, signal_process,
+};
+use rustix::process::Signal;
 
 #[test]
 fn a_shell_on_a_terminal_takes_what_is_typed_and_gives_back_its_exit_status() -> Result<()> {
@@ -156,6 +159,50 @@ fn an_attached_container_is_left_and_found_again() -> Result<()> {
         attach.write("exit 3\n")?;
         assert_eq!(attach.finish(LIMIT)?.code(), 3, "docker {}", cli.version);
         docker(&home, &["rm", "box"])?.success()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn builds_and_output_that_lose_their_engine_end_at_once_and_say_why() -> Result<()> {
+    let home = TempHome::new()?;
+    let _daemon = Daemon::enabled(&home)?;
+    container(&home, "box")?;
+    let context = home.scratch().join("context");
+    fs_err::create_dir(&context)?;
+    // The shell joins the word, so that only its output has it whole.
+    fs_err::write(context.join("Dockerfile"), format!("FROM {IMAGE}\nARG WHO\nRUN echo be''gun; sleep 100000\n"))?;
+    let build = ["build", "--no-cache", &context.to_string_lossy()];
+    let exec = ["exec", "box", "sh", "-c", "echo be''gun; sleep 100000"];
+    let mut running = Vec::new();
+    for cli in clients()? {
+        for builder in ["0", "1"] {
+            let mut command = home.docker(&cli, &build)?;
+            // Of two builds that are the same the engine makes only one.
+            command.args(["--build-arg", &format!("WHO={}-{builder}", cli.version)]);
+            command.env("DOCKER_BUILDKIT", builder).env("BUILDKIT_PROGRESS", "plain");
+            let client = Running::spawn(&mut command)?;
+            // BuildKit's progress is on standard error.
+            if builder == "1" {
+                client.wait_for_error("begun\n", LIMIT)?
+            } else {
+                client.wait_for("begun\n", LIMIT)?
+            };
+            running.push(client);
+        }
+        let client = Running::spawn(&mut home.docker(&cli, &exec)?)?;
+        client.wait_for("begun\n", LIMIT)?;
+        running.push(client);
+    }
+    for agent in home.traces().agents() {
+        signal_process(agent, Signal::KILL)?;
+    }
+    for client in running {
+        let outcome = client.finish(LIMIT)?;
+        assert_ne!(outcome.code(), 0, "{outcome:?}");
+        let said = outcome.err();
+        assert!(said.contains("Overside lost the connection to the environment's engine"), "{outcome:?}");
+        assert!(said.contains("overside status"), "the next step is named: {outcome:?}");
     }
     Ok(())
 }

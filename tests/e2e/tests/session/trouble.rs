@@ -10,7 +10,8 @@ use overside_testkit::{Daemon, LIMIT, TempHome, run};
 /// Turns Overside on, calls docker, and requires that the call fails with the problem that the status has.
 fn told(home: &TempHome, codes: &[ErrorCode], phrases: &[&str]) -> Result<()> {
     let daemon = Daemon::enabled(home)?;
-    let call = docker(home, &["ps"])?;
+    // A list of containers would be answered without an engine.
+    let call = docker(home, &["volume", "create", "vol"])?;
     ensure!(call.code() != 0, "the call succeeded: {call:?}");
     let status = daemon.status()?;
     let problem = status.error.clone().with_context(|| format!("the status tells no error: {status:?}"))?;
@@ -29,7 +30,7 @@ fn told(home: &TempHome, codes: &[ErrorCode], phrases: &[&str]) -> Result<()> {
 
 #[test]
 fn a_machine_without_dockerd_is_told_what_to_install() -> Result<()> {
-    let home = TempHome::new()?;
+    let home = TempHome::here("the engine's place is set for this machine")?;
     let empty = home.scratch().join("empty");
     fs_err::create_dir(&empty)?;
     told(&home.with("OVERSIDE_ENGINE_PATH", empty), &[ErrorCode::EngineMissing], &["dockerd"])
@@ -37,7 +38,7 @@ fn a_machine_without_dockerd_is_told_what_to_install() -> Result<()> {
 
 #[test]
 fn a_missing_agent_is_named() -> Result<()> {
-    let home = TempHome::new()?.with("OVERSIDE_AGENT", "/nonexistent/overside-agent");
+    let home = TempHome::here("the agent is looked for here")?.with("OVERSIDE_AGENT", "/nonexistent/overside-agent");
     told(&home, &[ErrorCode::AgentMissing], &["/nonexistent/overside-agent"])
 }
 
@@ -75,7 +76,7 @@ fn a_start_that_does_not_end_is_ended_by_its_time_out() -> Result<()> {
 
 #[test]
 fn a_full_disk_is_told() -> Result<()> {
-    let home = TempHome::new()?;
+    let home = TempHome::here("it is this machine's disk that is full")?;
     let place = home.overside_home();
     let mounted = SmallDisk::on(place)?;
     let outcome = told(&home, &[ErrorCode::DiskFull], &[]);
@@ -155,12 +156,12 @@ fn a_home_too_deep_for_a_socket_is_told() -> Result<()> {
 
 #[test]
 fn after_the_trouble_is_mended_the_next_call_works() -> Result<()> {
-    let home = TempHome::new()?;
+    let home = TempHome::here("the engine's place is set for this machine")?;
     let engines = home.scratch().join("engines");
     fs_err::create_dir(&engines)?;
     let home = home.with("OVERSIDE_ENGINE_PATH", &engines);
     let daemon = Daemon::enabled(&home)?;
-    assert_ne!(docker(&home, &["ps"])?.code(), 0);
+    assert_ne!(docker(&home, &["volume", "create", "vol"])?.code(), 0);
     assert_eq!(daemon.status()?.state, State::Failed);
     for directory in ["/usr/sbin", "/usr/bin", "/sbin", "/bin"] {
         for program in fs_err::read_dir(directory)? {
@@ -173,7 +174,7 @@ fn after_the_trouble_is_mended_the_next_call_works() -> Result<()> {
     }
     // Starts are tried again with growing pauses; a call within one gets the last start's error at once.
     let deadline = Instant::now() + LIMIT;
-    while docker(&home, &["volume", "ls"])?.code() != 0 {
+    while docker(&home, &["volume", "create", "vol"])?.code() != 0 {
         ensure!(Instant::now() < deadline, "no call has started an environment: {:?}", daemon.status()?);
     }
     load(&home)?;

@@ -1,4 +1,4 @@
-import type { Problem, Status } from '../generated/model';
+import type { Answer, Diagnosis, Hop, Problem, Question, RunnerStatus, SessionQuery, Status, UsageDays, UsageSessions, Work } from '../generated/model';
 
 /**
  * The way to the daemon: not tried yet, answering, or gone.
@@ -12,6 +12,10 @@ export type Link =
 /** One setting as the daemon tells it: the value and, in words, which values it accepts. */
 export interface Setting {
   value: unknown;
+  /** Where the value comes from. What is locked is the policy's, and final. */
+  source: 'default' | 'user' | 'policy' | 'locked';
+  /** What the organisation's policy says of it, in words. */
+  rule: string | null;
   expected: string;
   purpose: string;
 }
@@ -20,8 +24,14 @@ export type Settings = Record<string, Setting>;
 
 /** What the page needs to know of the program that shows it. */
 export interface Shell {
-  /** A BCP 47 tag of the user's, such as `zh-CN`. */
+  /** The desktop's language as a BCP 47 tag, such as `zh-CN`. */
   language: string;
+  /** The setting `language`, for the time until the daemon tells it. */
+  chosen: string;
+  /** The window is there for one question, and goes by itself once that is answered. */
+  asks: boolean;
+  /** The app's version, which the daemon's is compared with. */
+  version: string;
 }
 
 /**
@@ -40,6 +50,38 @@ export interface Backend {
   retry(): Promise<void>;
   settings(): Promise<Settings>;
   setSetting(name: string, value: unknown): Promise<void>;
+  /** Suspends the environment. */
+  idle(): Promise<void>;
+  /** Resumes the suspended environment. */
+  resume(): Promise<void>;
+  /** Answers a prompt: ask me again later. */
+  later(): Promise<void>;
+  /** Saves everything that exists nowhere else to a new file among the user's documents; resolves to what it saved. */
+  keep(): Promise<Work[]>;
+  runners(): Promise<RunnerStatus[]>;
+  /** Tries every hop on the way to a runner. */
+  testRunner(name: string): Promise<Hop[]>;
+  /** Tells which page the window is asked to show: null where that is the page's choice. Again whenever it is asked anew. */
+  pages(listener: (page: string | null) => void): Promise<void>;
+  /** What each of the last days came to, today included. */
+  usageDays(days: number): Promise<UsageDays>;
+  usageSessions(query: SessionQuery): Promise<UsageSessions>;
+  /** Writes every session as CSV to a new file among the user's downloads; resolves to its path. */
+  saveUsage(): Promise<string>;
+  /**
+   * Looks at every hop from docker to the engine, also without a daemon.
+   * @param bundle also write a bundle among the user's downloads.
+   */
+  diagnose(bundle: boolean): Promise<Diagnosis>;
+  /** Addresses that could be added, such as the hosts of the user's SSH configuration. */
+  addresses(): Promise<string[]>;
+  /** Adds a runner, without reaching out to it. */
+  addRunner(name: string, address: string): Promise<void>;
+  /** Resolves to why something of Overside's is left on it, if it is. */
+  removeRunner(name: string): Promise<Problem | null>;
+  /** What only a person can decide or know before a runner can be used. */
+  runnerQuestion(name: string): Promise<Question | null>;
+  answerRunner(name: string, answer: Answer): Promise<void>;
 }
 
 /** What a rejected promise of the backend's carries, whatever it was. */

@@ -1,5 +1,6 @@
 import { Channel, invoke } from '@tauri-apps/api/core';
 
+import type { Diagnosis, Hop, Problem, Question, RunnerStatus, UsageDays, UsageSessions, Work } from '../generated/model';
 import type { Backend, Link, Settings, Shell } from './backend';
 
 /** The real daemon, through the commands in src-tauri/src/window/commands.rs. The only file that names Tauri. */
@@ -12,4 +13,20 @@ export const tauriBackend: Backend = {
   retry: () => invoke<void>('retry'),
   settings: () => invoke<Settings>('settings'),
   setSetting: (name, value) => invoke<void>('set_setting', { name, value }),
+  idle: () => invoke<void>('idle'),
+  resume: () => invoke<void>('resume'),
+  later: () => invoke<void>('later'),
+  keep: () => invoke<Work[]>('keep'),
+  runners: () => invoke<RunnerStatus[]>('runners'),
+  testRunner: (name) => invoke<Hop[]>('test_runner', { name }),
+  pages: (listener) => invoke<void>('pages', { channel: new Channel<string | null>(listener) }),
+  usageDays: (days) => invoke<UsageDays>('usage_days', { days }),
+  usageSessions: (query) => invoke<UsageSessions>('usage_sessions', { query }),
+  saveUsage: () => invoke<string>('save_usage'),
+  diagnose: (bundle) => invoke<Diagnosis>('diagnose', { bundle }),
+  addresses: () => invoke<string[]>('addresses'),
+  addRunner: (name, address) => invoke<void>('add_runner', { name, address }),
+  removeRunner: (name) => invoke<Problem | null>('remove_runner', { name }),
+  runnerQuestion: (name) => invoke<Question | null>('runner_question', { name }),
+  answerRunner: (name, answer) => invoke<void>('answer_runner', { name, answer }),
 };
