@@ -171,9 +171,51 @@ fn passphrase(key: String) -> Result<Answer, Problem> {
     if !at_terminal() {
         return Err(locked(format!("the key {key} is encrypted, and there is no terminal to ask for its passphrase")));
     }
+    let _unseen = Unseen::from_now_on();
     let passphrase = rpassword::prompt_password(format!("Passphrase of {key}: "))
         .map_err(|error| locked(format!("the passphrase of {key} cannot be read: {error}")))?;
     Ok(Answer::Passphrase { key, passphrase, remember: false })
+}
+
+/// The terminal shows nothing that is typed while this lives. The prompt's own library hides the input only after it
+/// has asked, so that what is typed (or pasted) at once would be seen.
+#[cfg(unix)]
+struct Unseen(Option<(std::fs::File, rustix::termios::Termios)>);
+
+#[cfg(unix)]
+impl Unseen {
+    fn from_now_on() -> Self {
+        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+        let hide = || {
+            let terminal = std::fs::File::open("/dev/tty").ok()?;
+            let before = tcgetattr(&terminal).ok()?;
+            let mut hidden = before.clone();
+            hidden.local_modes.remove(LocalModes::ECHO);
+            tcsetattr(&terminal, OptionalActions::Now, &hidden).ok()?;
+            Some((terminal, before))
+        };
+        Self(hide())
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Unseen {
+    fn drop(&mut self) {
+        if let Some((terminal, before)) = &self.0 {
+            let _ = rustix::termios::tcsetattr(terminal, rustix::termios::OptionalActions::Now, before);
+        }
+    }
+}
+
+/// A console of Windows: what is typed ahead is shown by nobody before it is read.
+#[cfg(not(unix))]
+struct Unseen;
+
+#[cfg(not(unix))]
+impl Unseen {
+    fn from_now_on() -> Self {
+        Self
+    }
 }
 
 fn outcome(name: &str, hops: &[Hop]) -> Result<(), Problem> {
