@@ -259,6 +259,20 @@ describe('the runner', () => {
     expect(screen.queryByRole('alert')).toBeNull();
   });
 
+  test('a passphrase that no keyring keeps opens the key all the same', async () => {
+    const { backend, user } = await settings();
+    backend.questions = [{ question: 'passphrase', key: '/home/ada/.ssh/id_ed25519' }];
+    backend.notKept = { code: 'keyring-unavailable', message: 'there is no Secret Service here', hint: 'Use ssh-add.' };
+    await user.click(await screen.findByRole('button', { name: /Add a machine by SSH/ }));
+    await user.type(screen.getByRole('textbox', { name: /Host/ }), 'farm');
+    await user.click(screen.getByRole('button', { name: 'Add and test' }));
+    const field = await screen.findByLabelText('Passphrase of the SSH key', { selector: 'input' });
+    await user.click(screen.getByRole('checkbox', { name: /keyring/ }));
+    await user.type(field, 'sesame{Enter}');
+    expect(await screen.findByText('Everything on the way works.')).toBeVisible();
+    expect(screen.getByRole('alert')).toHaveTextContent('there is no Secret Service here');
+  });
+
   test('that cannot be added keeps what was typed, and says why', async () => {
     const { backend, user } = await settings();
     await user.click(await screen.findByRole('button', { name: /Add a machine by SSH/ }));

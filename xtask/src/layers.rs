@@ -20,11 +20,15 @@ const EDGES: &[(&str, &[&str])] = &[
     ("overside-config", &["overside-model", "overside-io"]),
     ("overside-control", &["overside-model", "overside-io"]),
     ("overside-ledger", &["overside-model"]),
+    ("overside-keyring", &["overside-model"]),
     // runners
     ("overside-runner", &["overside-model", "overside-io"]),
     ("overside-runner-local", &["overside-model", "overside-io", "overside-runner"]),
-    // its way leads through an SSH connection of its own, below the one to the agent
-    ("overside-runner-ssh", &["overside-model", "overside-io", "overside-runner", "overside-tunnel"]),
+    // its way leads through an SSH connection of its own, below the one to the agent, and may need a passphrase
+    (
+        "overside-runner-ssh",
+        &["overside-model", "overside-io", "overside-runner", "overside-tunnel", "overside-keyring"],
+    ),
     // programs: the engine knows providers by their contract only; `cli` wires the concrete ones
     (
         "overside-engine",
@@ -49,6 +53,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "overside-config",
             "overside-control",
             "overside-ledger",
+            "overside-keyring",
             "overside-engine",
             "overside-runner",
             "overside-runner-local",
@@ -76,6 +81,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("russh", &["overside-tunnel", "overside-agent"]),
     ("hyper", &["overside-proxy", "overside-control", "overside-engine"]),
     ("hyper-util", &["overside-proxy", "overside-control", "overside-engine"]),
+    ("keyring-core", &["overside-keyring"]),
     ("kube", &["overside-runner-kubernetes"]),
     ("rusqlite", &["overside-ledger"]),
     ("tauri", &["overside-desktop"]),

@@ -40,8 +40,15 @@ pub(crate) const DESKTOP: &[Package] =
     &[Always("libayatana-appindicator3-dev"), Always("librsvg2-dev"), Always("libwebkit2gtk-4.1-dev")];
 
 /// What the tests of the engine need.
-pub(crate) const ENGINE_TESTS: &[Package] =
-    &[Always("busybox-static"), Always("openssh-client"), Always("openssh-server"), Always("python3"), Always("sudo")];
+pub(crate) const ENGINE_TESTS: &[Package] = &[
+    Always("busybox-static"),
+    Always("dbus"),
+    Always("gnome-keyring"),
+    Always("openssh-client"),
+    Always("openssh-server"),
+    Always("python3"),
+    Always("sudo"),
+];
 
 /// What the tests of the desktop app need. The font is for those who look at the screenshots in Chinese.
 pub(crate) const DESKTOP_TESTS: &[Package] = &[
@@ -85,6 +92,7 @@ pub(crate) const WINE_AND_RUST: &[Package] = &[
 const SERVICES: &[(&str, &[&str])] = &[
     ("docker-registry", &["docker-registry.service"]),
     ("docker.io", &["docker.service", "docker.socket"]),
+    ("gnome-keyring", &["gnome-keyring-daemon.service", "gnome-keyring-daemon.socket"]),
     ("openssh-server", &["ssh.service", "ssh.socket"]),
 ];
 
@@ -160,7 +168,10 @@ more=
 case " $1 " in *" docker.io "*) if apt-cache show docker-cli > /dev/null 2>&1; then more=docker-cli; fi ;; esac
 apt-get --quiet --yes --no-install-recommends --option Dpkg::Use-Pty=0 install $1 $more
 if [ -n "$2" ] && [ -d /run/systemd/system ]; then
-    for unit in $2; do systemctl disable --quiet "$unit" || true; done
+    for unit in $2; do
+        if systemctl cat "$unit" > /dev/null 2>&1; then scope=--system; else scope=--global; fi
+        systemctl "$scope" disable --quiet "$unit" || true
+    done
 fi
 "#;
 

@@ -81,7 +81,8 @@ fn providers(home: &Home) -> Vec<Arc<dyn Provider>> {
 
 /// Makes the runners that are added, by their addresses' schemes.
 fn make_provider(home: &Home) -> MakeProvider {
-    let places = overside_runner_ssh::Places::new(agent(), home.known_hosts_file());
+    let keyring = overside_keyring::Keyring::new(&home.runners_file());
+    let places = overside_runner_ssh::Places::new(agent(), home.known_hosts_file(), keyring);
     Arc::new(move |entry: &RunnerEntry| match entry.address.split_once("://") {
         Some(("ssh", _)) => Ok(Arc::new(overside_runner_ssh::Ssh::new(entry, places.clone())?)),
         _ => Err(Problem::new(

@@ -120,11 +120,12 @@ async fn or_selected(name: Option<String>, home: &Home, client: &Client) -> Resu
 /// Asks the person at the terminal, or the arguments, until nothing is in the way any more.
 async fn answer_questions(client: &Client, name: &str, accepted: &[String]) -> Result<(), Problem> {
     while let Some(question) = client.runner_question(name).await? {
-        let answer = match question {
-            Question::HostKey(key) => Answer::HostKey(accept(key, name, accepted)?),
-            Question::Passphrase { key } => passphrase(key)?,
-        };
-        client.answer_runner(name, &answer).await?;
+        match question {
+            Question::HostKey(key) => {
+                client.answer_runner(name, &Answer::HostKey(accept(key, name, accepted)?)).await?;
+            }
+            Question::Passphrase { key } => unlock(client, name, key).await?,
+        }
     }
     Ok(())
 }
@@ -136,6 +137,27 @@ fn is_ours_to_answer(problem: &Problem) -> bool {
 
 fn at_terminal() -> bool {
     stdin().is_terminal() && stderr().is_terminal()
+}
+
+/// Opens a key; one that opens may be kept for the next time.
+async fn unlock(client: &Client, name: &str, key: String) -> Result<(), Problem> {
+    let passphrase = passphrase(&key)?;
+    let answer = |remember| Answer::Passphrase { key: key.clone(), passphrase: passphrase.clone(), remember };
+    client.answer_runner(name, &answer(false)).await?;
+    if agreed("The key opens. Keep its passphrase in the system's keyring? [y/N] ")
+        && let Some(problem) = client.answer_runner(name, &answer(true)).await?
+    {
+        eprintln!("{}\nThe key stays open for as long as the daemon runs.", problem.sentence());
+    }
+    Ok(())
+}
+
+/// Whether the person at the terminal says yes. An input that cannot be read is no consent.
+fn agreed(question: &str) -> bool {
+    eprint!("{question}");
+    let mut answer = String::new();
+    let _ = stdin().read_line(&mut answer);
+    matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
 fn accept(key: HostKey, name: &str, accepted: &[String]) -> Result<HostKey, Problem> {
@@ -150,20 +172,17 @@ fn accept(key: HostKey, name: &str, accepted: &[String]) -> Result<HostKey, Prob
             format!("If it is the right one, add `--accept-host-key {fingerprint}` (runner {name})."),
         ));
     }
-    eprint!(
+    let question = format!(
         "{host} is not known yet. It shows the {algorithm} key\n  {fingerprint}\nCompare it with what the host's owner \
          says. Is it the right one? [y/N] "
     );
-    let mut answer = String::new();
-    // An input that cannot be read is no consent.
-    let _ = stdin().read_line(&mut answer);
-    if matches!(answer.trim(), "y" | "Y" | "yes") {
+    if agreed(&question) {
         return Ok(key);
     }
     Err(Problem::new(ErrorCode::Cancelled, "the host key was not accepted, and nothing was changed", ""))
 }
 
-fn passphrase(key: String) -> Result<Answer, Problem> {
+fn passphrase(key: &str) -> Result<String, Problem> {
     let locked = |message: String| {
         let hint = format!("Add it to your SSH agent with `ssh-add {key}`, or run this in a terminal.");
         Problem::new(ErrorCode::KeyLocked, message, hint)
@@ -172,9 +191,8 @@ fn passphrase(key: String) -> Result<Answer, Problem> {
         return Err(locked(format!("the key {key} is encrypted, and there is no terminal to ask for its passphrase")));
     }
     let _unseen = Unseen::from_now_on();
-    let passphrase = rpassword::prompt_password(format!("Passphrase of {key}: "))
-        .map_err(|error| locked(format!("the passphrase of {key} cannot be read: {error}")))?;
-    Ok(Answer::Passphrase { key, passphrase, remember: false })
+    rpassword::prompt_password(format!("Passphrase of {key}: "))
+        .map_err(|error| locked(format!("the passphrase of {key} cannot be read: {error}")))
 }
 
 /// The terminal shows nothing that is typed while this lives. The prompt's own library hides the input only after it

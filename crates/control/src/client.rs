@@ -187,14 +187,13 @@ impl Client {
         self.call(Method::GET, &runner_path(name, "/question")?, Bytes::new()).await
     }
 
-    /// Answers a [`Self::runner_question`].
+    /// Answers a [`Self::runner_question`]; returns why a passphrase is not kept that was to be.
     ///
     /// # Errors
     /// As [`Self::test_runner`], and why the answer does not help.
-    pub async fn answer_runner(&self, name: &str, answer: &Answer) -> Result<(), Problem> {
+    pub async fn answer_runner(&self, name: &str, answer: &Answer) -> Result<Option<Problem>, Problem> {
         let body = serde_json::to_vec(answer).unwrap_or_default();
-        let response = self.send(Method::POST, &runner_path(name, "/answer")?, body.into()).await?;
-        if response.status() == StatusCode::NO_CONTENT { Ok(()) } else { Err(self.problem(response).await) }
+        self.call(Method::POST, &runner_path(name, "/answer")?, body.into()).await
     }
 
     /// Every setting: `{name: {value, source, rule, expected, purpose}}`.

@@ -16,7 +16,7 @@
 //! | `POST /v1/runners` | adds a [`RunnerEntry`](overside_model::RunnerEntry); the runners |
 //! | `DELETE /v1/runners/NAME` | null, or the [`Problem`](overside_model::Problem) that left something on the runner |
 //! | `GET /v1/runners/NAME/question` | the [`Question`](overside_model::Question) that stands in the way, or null |
-//! | `POST /v1/runners/NAME/answer` | 204; the body is an [`Answer`](overside_model::Answer) |
+//! | `POST /v1/runners/NAME/answer` | why a passphrase is not kept that was to be, or null; the body is an [`Answer`](overside_model::Answer) |
 //! | `GET /v1/usage` | the [`UsageReport`](overside_model::UsageReport): today, this week, this month |
 //! | `GET /v1/usage/days?days=N` | the [`UsageDays`](overside_model::UsageDays): each of the last N days, today included |
 //! | `GET /v1/usage/sessions` | the [`UsageSessions`](overside_model::UsageSessions), newest first; the query's members are those of [`SessionQuery`](overside_model::SessionQuery) |

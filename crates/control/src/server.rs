@@ -98,8 +98,8 @@ pub trait Daemon: Send + Sync + 'static {
     async fn runner_question(&self, name: &str) -> Result<Option<Question>, Problem> {
         Err(Problem::new(ErrorCode::UnknownName, format!("there is no runner {name:?}"), ""))
     }
-    /// The answer to that.
-    async fn answer_runner(&self, name: &str, answer: Answer) -> Result<(), Problem> {
+    /// The answer to that. Returns why a passphrase is not kept that was to be.
+    async fn answer_runner(&self, name: &str, answer: Answer) -> Result<Option<Problem>, Problem> {
         Err(Problem::new(ErrorCode::UnknownName, format!("there is no runner {name:?} that asks for {answer:?}"), ""))
     }
     /// Usage of today, this week and this month, up to this moment.
@@ -250,7 +250,7 @@ async fn runners(request: Request<Incoming>, daemon: &dyn Daemon, path: &str) ->
         (&Method::POST, name, "test") => daemon.test_runner(name).await.map(|hops| json_response(&hops)),
         (&Method::GET, name, "question") => daemon.runner_question(name).await.map(|asked| json_response(&asked)),
         (&Method::POST, name, "answer") => match read_body(request).await {
-            Ok(answer) => daemon.answer_runner(name, answer).await.map(|()| empty(StatusCode::NO_CONTENT)),
+            Ok(answer) => daemon.answer_runner(name, answer).await.map(|lost| json_response(&lost)),
             Err(problem) => Err(problem),
         },
         (method, ..) => Err(Problem::new(

@@ -191,7 +191,7 @@ impl overside_control::Daemon for Stopper {
         self.hub.runners.get(name)?.question().await
     }
 
-    async fn answer_runner(&self, name: &str, answer: Answer) -> Result<(), Problem> {
+    async fn answer_runner(&self, name: &str, answer: Answer) -> Result<Option<Problem>, Problem> {
         self.hub.runners.get(name)?.answer(answer).await
     }
 

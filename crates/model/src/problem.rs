@@ -36,6 +36,8 @@ pub enum ErrorCode {
     HostKeyChanged,
     /// The key for the login is encrypted, and its passphrase is not known.
     KeyLocked,
+    /// The system's keyring is missing, locked or fails.
+    KeyringUnavailable,
     /// A host on the way to the runner does not let this user in.
     RunnerRefused,
     /// dockerd ended or never answered.

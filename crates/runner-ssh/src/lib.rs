@@ -19,6 +19,7 @@ use std::{
 
 use async_trait::async_trait;
 use overside_io::BoxedStream;
+use overside_keyring::Keyring;
 use overside_model::{
     Answer, EnvironmentId, ErrorCode, Hop, HopStatus, Problem, Question, RunnerEntry,
     agent::{EnvironmentFacts, Found, TakeOver},
@@ -38,13 +39,15 @@ pub struct Places {
     known_hosts: PathBuf,
     /// Decrypted keys, the same for all runners.
     keys: Keys,
+    /// Passphrases that were to be kept.
+    keyring: Keyring,
 }
 
 impl Places {
     /// `agent`: the agent's program for this kind of machine; `overside-agent-x86_64` and `overside-agent-aarch64` are looked
-    /// for beside it. `known_hosts`: where host keys are kept that a person has accepted.
-    pub fn new(agent: PathBuf, known_hosts: PathBuf) -> Self {
-        Self { agent, known_hosts, keys: Keys::default() }
+    /// for beside it. `known_hosts`: where host keys are kept that a person has accepted. `keyring`: where passphrases are.
+    pub fn new(agent: PathBuf, known_hosts: PathBuf, keyring: Keyring) -> Self {
+        Self { agent, known_hosts, keys: Keys::default(), keyring }
     }
 }
 
@@ -99,12 +102,41 @@ impl Ssh {
         })
     }
 
-    /// Logs in, once; `accept` is a host key that a person has just accepted.
+    /// Logs in, with the passphrases of the keyring where they are needed; `accept` is a host key that a person has just
+    /// accepted.
     async fn connect(&self, accept: Option<&overside_model::HostKey>, trail: &mut Trail) -> Result<Outer, Blocked> {
         // Read anew each time: the user changes it, and tries again.
         let hosts = route::of(&self.address).inspect_err(|problem| trail.failed("dns", problem))?;
         let Places { known_hosts, keys, .. } = &self.places;
-        Outer::connect(Route { hosts: &hosts, accepted: known_hosts, keys, accept }, trail).await
+        let mut opened = Vec::new();
+        loop {
+            let route = Route { hosts: &hosts, accepted: known_hosts, keys, accept };
+            let blocked = match Outer::connect(route, trail).await {
+                Ok(outer) => return Ok(outer),
+                Err(blocked) => blocked,
+            };
+            match blocked.question.as_deref() {
+                // Each key once, so that this ends.
+                Some(Question::Passphrase { key }) if !opened.contains(key) && self.opens_by_keyring(key).await => {
+                    opened.push(key.clone());
+                    // The way begins anew.
+                    *trail = Trail::default();
+                }
+                _ => return Err(blocked),
+            }
+        }
+    }
+
+    /// Whether a key opens with what the keyring has for it. A passphrase that does not open it any more is forgotten.
+    async fn opens_by_keyring(&self, key: &str) -> bool {
+        let Places { keys, keyring, .. } = &self.places;
+        let Some(passphrase) = keyring.passphrase(key, &self.name).await else { return false };
+        let opened = keys.unlock(key.as_ref(), passphrase).await;
+        if let Err(problem) = &opened {
+            tracing::info!(%problem, "the keyring's passphrase is forgotten");
+            keyring.forget_key(key).await;
+        }
+        opened.is_ok()
     }
 
     /// The connection that there is, or a new one, with the agent in its place. `environment` is what it is for.
@@ -234,31 +266,38 @@ impl Provider for Ssh {
         }
     }
 
-    async fn answer(&self, answer: Answer) -> Result<(), Problem> {
+    async fn answer(&self, answer: Answer) -> Result<Option<Problem>, Problem> {
         match answer {
             Answer::HostKey(key) => {
-                let Err(blocked) = self.connect(Some(&key), &mut Trail::default()).await else { return Ok(()) };
+                let Err(blocked) = self.connect(Some(&key), &mut Trail::default()).await else { return Ok(None) };
                 let refused = match blocked.question.as_deref() {
                     Some(Question::HostKey(asked)) => asked.host == key.host,
                     // What stands in the way behind it is another question.
                     Some(_) => false,
                     None => matches!(blocked.problem.code, ErrorCode::HostKeyChanged | ErrorCode::RunnerUnreachable),
                 };
-                if refused { Err(self.named(blocked.problem)) } else { Ok(()) }
+                if refused { Err(self.named(blocked.problem)) } else { Ok(None) }
             }
-            Answer::Passphrase { remember: true, .. } => Err(Problem::new(
-                ErrorCode::KeyLocked,
-                "Overside keeps no passphrases",
-                "Let your SSH agent keep the key, with `ssh-add`.",
-            )),
-            Answer::Passphrase { key, passphrase, .. } => self.places.keys.unlock(key.as_ref(), passphrase).await,
+            Answer::Passphrase { key, passphrase, remember } => {
+                let Places { keys, keyring, .. } = &self.places;
+                keys.unlock(key.as_ref(), passphrase.clone()).await?;
+                if !remember {
+                    return Ok(None);
+                }
+                // The key is open; without a keyring it is for as long as the daemon runs.
+                Ok(keyring.keep(&key, passphrase, &self.name).await.err())
+            }
         }
     }
 
     async fn forget(&self) -> Result<(), Problem> {
-        let outer = self.connect(None, &mut Trail::default()).await.map_err(|blocked| self.named(blocked.problem))?;
-        let forgotten = host::forget(&outer).await;
+        let forgotten = match self.connect(None, &mut Trail::default()).await {
+            Ok(outer) => host::forget(&outer).await,
+            Err(blocked) => Err(self.named(blocked.problem)),
+        };
         self.leave(None).await;
-        forgotten
+        // Last: the way there may need it.
+        let here = self.places.keyring.forget_runner(&self.name).await;
+        forgotten.and(here)
     }
 }

@@ -109,15 +109,16 @@ pub trait Provider: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Takes the answer to a [`Self::question`].
+    /// Takes the answer to a [`Self::question`]. Returns what stands against a wish beside it, such as keeping a passphrase,
+    /// where the answer itself has helped.
     ///
     /// # Errors
     /// Why the answer does not help; [`ErrorCode::UnknownName`] where nothing was asked.
-    async fn answer(&self, answer: Answer) -> Result<(), Problem> {
+    async fn answer(&self, answer: Answer) -> Result<Option<Problem>, Problem> {
         Err(Problem::new(ErrorCode::UnknownName, format!("{} does not ask for {answer:?}", self.name()), ""))
     }
 
-    /// Removes from the runner what outlives environments, such as a cached agent. Called before the runner itself is
+    /// Removes what outlives environments: from the runner such as a cached agent, here what was kept for it. Called before the runner itself is
     /// forgotten; it has no environment of this home then.
     ///
     /// # Errors

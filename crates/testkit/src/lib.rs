@@ -4,6 +4,7 @@
 //! hangs, and none sleeps to let something happen. What a test begins is ended when it drops out of scope, and a
 //! [`TempHome`] that leaves something behind on the machine fails its test.
 
+mod bus;
 mod daemon;
 mod direct;
 mod docker;
@@ -16,6 +17,7 @@ mod traces;
 mod wan;
 mod wire;
 
+pub use bus::{Keyring, SessionBus};
 pub use daemon::Daemon;
 pub use direct::DirectEngine;
 pub use docker::{DockerCli, clients};

@@ -161,12 +161,13 @@ pub(crate) async fn runner_question(name: String, connection: State<'_, Connecti
     connection.client().runner_question(&name).await
 }
 
+/// Returns why a passphrase is not kept that was to be.
 #[tauri::command]
 pub(crate) async fn answer_runner(
     name: String,
     answer: overside_model::Answer,
     connection: State<'_, Connection>,
-) -> Answer {
+) -> Answer<Option<Problem>> {
     connection.client().answer_runner(&name, &answer).await
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use overside_model::State;
-use overside_testkit::{Outcome, Running, TempHome, product, run};
+use overside_testkit::{Outcome, Running, SessionBus, TempHome, product, run};
 
 /// What anything on the desktop may take. Generous: it only tells a hang from a slow machine.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -17,8 +17,7 @@ pub struct Desk {
     // In the order in which they are dropped: the home first, since it looks for what still runs.
     home: TempHome,
     display_name: String,
-    bus_address: String,
-    _bus: Running,
+    bus: SessionBus,
     _display: Running,
 }
 
@@ -61,26 +60,12 @@ impl Desk {
         ]))?;
         let number = display.wait_for("\n", SOON)?;
 
-        // No directories of services: nothing of the developer's machine is started on this bus.
-        let config = home.scratch().join("bus.conf");
-        fs_err::write(
-            &config,
-            format!(
-                "<busconfig><type>session</type><listen>unix:path={}</listen><policy context='default'>\
-                 <allow send_destination='*' eavesdrop='true'/><allow eavesdrop='true'/><allow own='*'/></policy></busconfig>",
-                home.scratch().join("bus").display(),
-            ),
-        )?;
-        let bus = Running::spawn(
-            Command::new("dbus-daemon").args(["--nofork", "--print-address=1", "--config-file"]).arg(&config),
-        )?;
-        let address = bus.wait_for("\n", SOON)?;
-        let bus_address = address.trim().to_owned();
+        let bus = SessionBus::start(&home)?;
 
         let display_name = format!(":{}", number.trim());
         home = home
             .with("DISPLAY", &display_name)
-            .with("DBUS_SESSION_BUS_ADDRESS", &bus_address)
+            .with("DBUS_SESSION_BUS_ADDRESS", bus.address())
             .with("LANG", "en_US.UTF-8")
             .with("GTK_THEME", "Adwaita")
             // Its bus is started by a service, which this bus has none of.
@@ -88,7 +73,7 @@ impl Desk {
         for (name, value) in variables {
             home = home.with(*name, *value);
         }
-        Ok(Self { home, display_name, bus_address, _bus: bus, _display: display })
+        Ok(Self { home, display_name, bus, _display: display })
     }
 
     /// The user's home.
@@ -103,7 +88,7 @@ impl Desk {
 
     /// The session bus.
     pub fn bus_address(&self) -> &str {
-        &self.bus_address
+        self.bus.address()
     }
 
     /// One of Overside's programs on this desktop.

@@ -236,14 +236,14 @@ impl Daemon for Script {
     }
 
     /// Takes any answer to what was asked; the only passphrase that opens the key is "sesame".
-    async fn answer_runner(&self, _name: &str, answer: Answer) -> Result<(), Problem> {
+    async fn answer_runner(&self, _name: &str, answer: Answer) -> Result<Option<Problem>, Problem> {
         match answer {
             Answer::Passphrase { passphrase, .. } if passphrase != "sesame" => {
                 Err(Problem::new(ErrorCode::KeyLocked, "this passphrase does not open the key", ""))
             }
             _ => {
                 held(&self.questions).pop();
-                Ok(())
+                Ok(None)
             }
         }
     }

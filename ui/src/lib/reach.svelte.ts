@@ -16,6 +16,8 @@ export class Reach {
   hops = $state<Hop[] | null>(null);
   /** What a runner that was removed has left of Overside's on its machine. */
   left = $state<Problem | null>(null);
+  /** Why the passphrase is not kept that was to be. */
+  notKept = $state<Problem | null>(null);
   /** The runner was added for this: without an answer, nothing of it stays. */
   private added = false;
 
@@ -60,7 +62,7 @@ export class Reach {
     const name = this.name;
     if (name === null) return;
     await this.attempt.run(async () => {
-      await this.overside.backend.answerRunner(name, answer);
+      this.notKept = (await this.overside.backend.answerRunner(name, answer)) ?? this.notKept;
       await this.go(name);
     });
   }
@@ -75,7 +77,7 @@ export class Reach {
   private begin(name: string | null): void {
     this.name = name;
     this.added = false;
-    this.question = this.hops = this.left = this.attempt.problem = null;
+    this.question = this.hops = this.left = this.notKept = this.attempt.problem = null;
   }
 
   private async go(name: string): Promise<void> {

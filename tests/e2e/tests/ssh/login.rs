@@ -107,6 +107,8 @@ fn an_encrypted_key_is_unlocked_once_and_only_when_it_would_help() -> Result<()>
         Running::spawn(&mut on_terminal(&home.overside(&["runner", "add", NAME, &sshd.address("root")])?))?;
     asked.wait_for("Passphrase of", LIMIT)?;
     asked.write("open sesame\n")?;
+    asked.wait_for("Keep its passphrase", LIMIT)?;
+    asked.write("\n")?;
     let outcome = asked.finish(LIMIT)?.success()?;
     assert!(!outcome.out().contains("sesame"), "{outcome:?}");
     let (usable, said) = test(&daemon)?;

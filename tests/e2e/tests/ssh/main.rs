@@ -2,6 +2,7 @@
 
 mod elsewhere;
 mod hosts;
+mod keyring;
 mod life;
 mod login;
 mod trouble;

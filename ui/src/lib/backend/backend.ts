@@ -81,7 +81,7 @@ export interface Backend {
   removeRunner(name: string): Promise<Problem | null>;
   /** What only a person can decide or know before a runner can be used. */
   runnerQuestion(name: string): Promise<Question | null>;
-  answerRunner(name: string, answer: Answer): Promise<void>;
+  answerRunner(name: string, answer: Answer): Promise<Problem | null>;
 }
 
 /** What a rejected promise of the backend's carries, whatever it was. */

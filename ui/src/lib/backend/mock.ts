@@ -149,6 +149,8 @@ export class MockBackend implements Backend {
   /** What the organisation's policy sets, by the setting's name. */
   locked: Record<string, unknown> = {};
   /** What stands in the way to runners that are added, the next one first. */
+  /** Why no passphrase is kept; null where the keyring takes them. */
+  notKept: Problem | null = null;
   questions: Question[] = [
     { question: 'host-key', host: 'build-box', algorithm: 'ssh-ed25519', fingerprint: 'SHA256:uNiVztksCsDhcc0u9e8BrCr9uQ3r1mB1' },
   ];
@@ -263,9 +265,10 @@ export class MockBackend implements Backend {
     return (this.added.some((runner) => runner.name === name) && this.questions[0]) || null;
   }
 
-  async answerRunner(name: string, answer: Answer): Promise<void> {
+  async answerRunner(name: string, answer: Answer): Promise<Problem | null> {
     this.answer(`answer ${name} ${answer.answer}`);
     this.questions.shift();
+    return answer.answer === 'passphrase' && answer.remember ? this.notKept : null;
   }
 
   async pages(listener: (page: string | null) => void): Promise<void> {

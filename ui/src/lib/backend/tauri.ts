@@ -28,5 +28,5 @@ export const tauriBackend: Backend = {
   addRunner: (name, address) => invoke<void>('add_runner', { name, address }),
   removeRunner: (name) => invoke<Problem | null>('remove_runner', { name }),
   runnerQuestion: (name) => invoke<Question | null>('runner_question', { name }),
-  answerRunner: (name, answer) => invoke<void>('answer_runner', { name, answer }),
+  answerRunner: (name, answer) => invoke<Problem | null>('answer_runner', { name, answer }),
 };
