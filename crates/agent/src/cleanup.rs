@@ -16,7 +16,7 @@ use crate::{
     process::Identity,
     record::{self, Record},
     serve::OWNER_SOCKET,
-    spec,
+    sole, spec,
 };
 
 /// How long a killed agent may take to be gone.
@@ -30,8 +30,14 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
         eprintln!("usage: overside-agent cleanup [--force] DIRECTORY");
         return ExitCode::from(2);
     };
-    match clean(&PathBuf::from(directory), force) {
-        Ok(()) => ExitCode::SUCCESS,
+    let directory = PathBuf::from(directory);
+    match clean(&directory, force) {
+        Ok(()) => {
+            if let Some(environments) = directory.parent() {
+                sole::leave(environments);
+            }
+            ExitCode::SUCCESS
+        }
         Err(problem) => {
             eprintln!("overside-agent: {}", problem.sentence());
             ExitCode::FAILURE

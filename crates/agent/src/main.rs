@@ -10,6 +10,7 @@ mod connect;
 mod elf;
 mod engine;
 mod environment;
+mod in_docker;
 mod lease;
 mod link;
 mod list;
@@ -38,14 +39,21 @@ usage: overside-agent serve [--detach]             make an environment (specific
        overside-agent cleanup [--force] DIRECTORY  remove what a killed agent left behind
        overside-agent take-over DIRECTORY          hand an environment to another client (standard input)
        overside-agent check [ENGINE-PATH]          tell what this machine can do
+       overside-agent in-docker SUBCOMMAND...      any of them in a container on this machine's Docker
        overside-agent version";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    run(&arguments)
+}
+
+fn run(arguments: &[String]) -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["serve"] => serve::main(),
-        ["serve", "--detach"] => serve::detached(),
+        ["serve", "--detach"] => serve::detached(&["serve"]),
+        ["in-docker", "serve", "--detach"] => serve::detached(&["in-docker", "serve"]),
+        ["in-docker", _, ..] => in_docker::main(&arguments[1..]),
         ["connect", socket] => connect::main(Path::new(socket)),
         ["list", directory] => list::main(Path::new(directory)),
         ["take-over", directory] => take_over::main(Path::new(directory)),
@@ -59,6 +67,13 @@ fn main() -> ExitCode {
         // Started by the agent itself only.
         ["environment"] => environment::main(),
         ["remove", directory] => rootless::remove_main(Path::new(directory)),
+        ["in-container", ..] => match in_docker::enter_host() {
+            Ok(()) => run(&arguments[1..]),
+            Err(problem) => {
+                eprintln!("overside-agent: {problem}");
+                ExitCode::FAILURE
+            }
+        },
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             ExitCode::SUCCESS

@@ -26,8 +26,9 @@ use crate::{
 };
 
 /// Runs the subcommand `serve --detach`, which is for starts from a login.
-pub(crate) fn detached() -> ExitCode {
-    detach::main()
+/// `subcommand` is what it is then.
+pub(crate) fn detached(subcommand: &[&str]) -> ExitCode {
+    detach::main(subcommand)
 }
 
 /// Runs the subcommand `serve`.
@@ -35,7 +36,7 @@ pub(crate) fn main() -> ExitCode {
     match leave_session() {
         Ok(true) => {}
         Ok(false) => return ExitCode::SUCCESS,
-        Err(problem) => return fail(&mut Reporter::default(), problem),
+        Err(problem) => return fail(problem),
     }
     log::to_stderr();
     let mut reporter = Reporter::default();
@@ -44,13 +45,13 @@ pub(crate) fn main() -> ExitCode {
     }
     let (spec, client_key) = match spec::read(stdin().lock()) {
         Ok(read) => read,
-        Err(problem) => return fail(&mut reporter, problem),
+        Err(problem) => return report_failure(&mut reporter, problem),
     };
     // Everything up to here, and the start of the environment's first process, happens before the agent has threads: that
     // process dies with the thread that started it, which must therefore be the one that lives as long as the agent.
     let prepared = match Preparation::make(&spec, &mut reporter) {
         Ok(prepared) => prepared,
-        Err(problem) => return fail(&mut reporter, problem),
+        Err(problem) => return report_failure(&mut reporter, problem),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
     let result = match runtime {
@@ -70,14 +71,21 @@ pub(crate) fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => fail(&mut reporter, problem),
+        Err(problem) => report_failure(&mut reporter, problem),
     }
 }
 
 /// Threads that carry the tunnel: one ciphers while another copies.
 const WORKERS: usize = 2;
 
-fn fail(reporter: &mut Reporter, problem: Problem) -> ExitCode {
+/// Reports that there is no environment, where nothing was reported before.
+pub(crate) fn fail(problem: Problem) -> ExitCode {
+    let mut reporter = Reporter::default();
+    let _ = reporter.hello();
+    report_failure(&mut reporter, problem)
+}
+
+fn report_failure(reporter: &mut Reporter, problem: Problem) -> ExitCode {
     // There is nobody else to tell when the provider is gone.
     let _ = reporter.failed(problem);
     ExitCode::FAILURE

@@ -59,15 +59,23 @@ enum Means {
     Sudo,
     /// The user, who is an ordinary one.
     Ordinary,
+    /// Root in a container on the host's Docker, which the user may use.
+    Docker,
 }
 
 impl Means {
     /// What is put before a command.
     fn prefix(self) -> &'static str {
         match self {
-            Self::Root | Self::Ordinary => "",
+            Self::Root | Self::Ordinary | Self::Docker => "",
             Self::Sudo => "sudo -n -- ",
         }
+    }
+
+    /// A command of the agent's program by these means, quoted.
+    fn agent(self, agent: &str) -> Result<String, Problem> {
+        let within = if self == Self::Docker { " in-docker" } else { "" };
+        Ok(format!("{}{}{within}", self.prefix(), quote(agent)?))
     }
 }
 
@@ -153,8 +161,22 @@ impl Login {
             Sudo::WantsPassword => format!("sudo wants a password of {}", host.user),
             Sudo::Missing => "the host has no sudo".to_owned(),
         };
-        let note = Some(format!("not as root: {why}"));
-        Ok((Means::Ordinary, ask(Means::Ordinary).await?, note))
+        let note = format!("not as root: {why}");
+        let ordinary = ask(Means::Ordinary).await?;
+        let Some(lack) = ordinary.missing.first() else { return Ok((Means::Ordinary, ordinary, Some(note))) };
+        // What also lacks for root is not asked of the host's Docker.
+        let engine = lack.code == ErrorCode::EngineMissing;
+        match if engine { None } else { Some(ask(Means::Docker).await) } {
+            Some(Ok(findings)) if findings.suitable => {
+                let note = format!("{note}; not rootless: {}", lack.message);
+                Ok((Means::Docker, findings, Some(note)))
+            }
+            None | Some(Ok(_)) => Ok((Means::Ordinary, ordinary, Some(note))),
+            Some(Err(problem)) => {
+                let note = format!("{note}; not in a container: {}", problem.message);
+                Ok((Means::Ordinary, ordinary, Some(note)))
+            }
+        }
     }
 
     /// Notes the hops `agent`, `runner` and `engine`.
@@ -162,8 +184,10 @@ impl Login {
         for mut hop in self.findings.hops() {
             (hop.detail, hop.hint) = (clean(&hop.detail), clean(&hop.hint));
             if hop.name == "runner" {
-                if self.means == Means::Sudo {
-                    hop.detail = format!("by sudo, {}", hop.detail);
+                match self.means {
+                    Means::Sudo => hop.detail = format!("by sudo, {}", hop.detail),
+                    Means::Docker => hop.detail = format!("in a container on the host's Docker, {}", hop.detail),
+                    Means::Root | Means::Ordinary => {}
                 }
                 if let Some(cgroups) = &self.findings.cgroups {
                     hop.detail = format!("{}, cgroups {cgroups}", hop.detail);
@@ -171,9 +195,14 @@ impl Login {
                 if let (Some(note), HopStatus::Passed) = (&self.note, hop.status) {
                     hop.detail = format!("{} ({note})", hop.detail);
                     hop.status = HopStatus::Noted;
-                    hop.hint = "Environments of an ordinary user have no limits of their own on some machines; \
-                                passwordless sudo for this user gives them."
-                        .to_owned();
+                    hop.hint = match self.means {
+                        Means::Docker => "Passwordless sudo for this user does without the container.",
+                        _ => {
+                            "Environments of an ordinary user have no limits of their own on some machines; passwordless \
+                             sudo for this user gives them."
+                        }
+                    }
+                    .to_owned();
                 } else if let Some(note) = &self.note {
                     hop.detail = format!("{note}; {}", hop.detail);
                 }
@@ -191,7 +220,7 @@ impl Login {
     fn base(&self) -> String {
         match self.means {
             // One directory a user, so that they do not see each other.
-            Means::Root | Means::Sudo => format!("/var/lib/overside/{}", self.host.uid),
+            Means::Root | Means::Sudo | Means::Docker => format!("/var/lib/overside/{}", self.host.uid),
             Means::Ordinary => self.host.environments.clone(),
         }
     }
@@ -202,7 +231,7 @@ impl Login {
 
     /// A command of the agent's.
     fn command(&self, subcommand: &str, argument: Option<&str>) -> Result<String, Problem> {
-        let mut command = format!("exec {}{} {subcommand}", self.means.prefix(), quote(&self.agent)?);
+        let mut command = format!("exec {} {subcommand}", self.means.agent(&self.agent)?);
         if let Some(argument) = argument {
             command = format!("{command} {}", quote(argument)?);
         }
@@ -221,7 +250,7 @@ impl Login {
             lease: order.lease,
             engine_path: None,
             owner: Some(order.owner.clone()),
-            socket_user: (self.means == Means::Sudo).then_some(self.host.uid),
+            socket_user: matches!(self.means, Means::Sudo | Means::Docker).then_some(self.host.uid),
         };
         let line = serde_json::to_string(&spec).map_err(|error| {
             Problem::new(ErrorCode::Internal, format!("cannot describe the environment: {error}"), "")
@@ -232,8 +261,14 @@ impl Login {
         let followed = reports::follow(&mut BufReader::new(&mut process.stdout), BANNER, progress).await;
         match followed {
             Ok(mut facts) => {
-                if let (Some(note), Isolation::Rootless) = (&self.note, facts.isolation) {
-                    facts.notes.push(format!("The engine runs as an ordinary user: {note}."));
+                match (&self.note, facts.isolation) {
+                    (Some(note), Isolation::Rootless) => {
+                        facts.notes.push(format!("The engine runs as an ordinary user: {note}."));
+                    }
+                    (Some(note), Isolation::Namespaces) => {
+                        facts.notes.push(format!("The engine runs in a container on the host's Docker: {note}."));
+                    }
+                    (None, _) => {}
                 }
                 Ok(facts)
             }
@@ -273,7 +308,9 @@ impl Login {
             return Ok(stream);
         }
         // sshd does not say whether nobody listens there or whether it forwards no sockets. The agent's program knows.
-        let mut process = self.outer.start(&self.command("connect", Some(&socket))?).await?;
+        // The socket is the user's own where a container made it.
+        let agent = if self.means == Means::Docker { quote(&self.agent)? } else { self.means.agent(&self.agent)? };
+        let mut process = self.outer.start(&format!("exec {agent} connect {}", quote(&socket)?)).await?;
         let answer = async {
             let mut reader = BufReader::new(&mut process.stdout);
             reports::greeting(&mut reader, BANNER).await.map_err(|stop| unanswered(stop, "connect"))?;
@@ -302,10 +339,7 @@ impl Login {
 
     /// Removes an environment, and the directories above it that hold nothing else.
     pub(crate) async fn destroy(&self, id: &EnvironmentId) -> Result<(), Problem> {
-        const REMOVE: &str = "\"$1\" cleanup --force \"$2\"; s=$?; rmdir \"${2%/*}\" 2>/dev/null && { p=\"${2%/*}\"; \
-                              rmdir \"${p%/*}\" 2>/dev/null; }; exit $s";
-        let directory = self.directory(id);
-        let command = script(self.means.prefix(), REMOVE, &[&self.agent, &directory])?;
+        let command = self.command("cleanup --force", Some(&self.directory(id)))?;
         let ran = within(REMOVAL, "cleanup", self.outer.run(&command, b"")).await?;
         if ran.status == Some(0) {
             return Ok(());
@@ -313,7 +347,7 @@ impl Login {
         Err(Problem::new(
             ErrorCode::EngineFailed,
             format!("environment {id} could not be removed completely: {}", said(&ran)),
-            format!("Run `{}{} cleanup --force {directory}` on the host.", self.means.prefix(), self.agent),
+            format!("Run `{}` on the host.", command.trim_start_matches("exec ")),
         ))
     }
 
@@ -338,7 +372,7 @@ impl Login {
 
 /// What the agent finds on the host, as this user or as root.
 async fn check(outer: &Outer, means: Means, agent: &str) -> Result<Findings, Problem> {
-    let command = format!("exec {}{} check", means.prefix(), quote(agent)?);
+    let command = format!("exec {} check", means.agent(agent)?);
     let ran = within(ANSWER, "check", outer.run(&command, b"")).await?;
     // A shell's banner may stand before it.
     let starts = ran.stdout.iter().enumerate().filter(|(_, byte)| **byte == b'{').map(|(start, _)| start);
@@ -394,6 +428,7 @@ impl Host {
             Means::Root => "as root".to_owned(),
             Means::Sudo => "as root, by sudo".to_owned(),
             Means::Ordinary => format!("as {}", self.user),
+            Means::Docker => "in a container on the host's Docker".to_owned(),
         }
     }
 }

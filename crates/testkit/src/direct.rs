@@ -96,10 +96,15 @@ impl Drop for DirectEngine {
         let processes = traces::processes(&self.place.path().to_string_lossy());
         let _ = as_root("kill").arg("-KILL").args(processes.keys().map(u32::to_string)).output();
         self.process = None;
-        let _ = as_root("sh").args(["-c", REMOVE_GROUPS, "sh", &format!("*/{}*", self.cgroup)]).output();
+        remove_groups(&self.cgroup);
         let _ =
             as_root("rm").arg("-rf").arg(self.place.path().join("data")).arg(self.place.path().join("exec")).output();
     }
+}
+
+/// Removes the control groups of an engine that has ended.
+pub(crate) fn remove_groups(name: &str) {
+    let _ = as_root("sh").args(["-c", REMOVE_GROUPS, "sh", &format!("*/{name}*")]).output();
 }
 
 /// Control groups can be removed only when the kernel has finished with their processes.

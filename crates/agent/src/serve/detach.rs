@@ -12,18 +12,18 @@ use std::{
 
 use overside_model::{Problem, agent::MAX_LINE};
 
-use super::{fail, report::Reporter};
+use super::fail;
 use crate::problem::During;
 
 /// Starts the agent again, hands it the specification, and passes its reports on until it has let go of them.
-pub(super) fn main() -> ExitCode {
-    match run() {
+pub(super) fn main(subcommand: &[&str]) -> ExitCode {
+    match run(subcommand) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => fail(&mut Reporter::default(), problem),
+        Err(problem) => fail(problem),
     }
 }
 
-fn run() -> Result<(), Problem> {
+fn run(subcommand: &[&str]) -> Result<(), Problem> {
     let mut specification = Vec::new();
     // One byte more than is allowed, so that the agent itself finds it too long.
     let mut input = stdin().lock().take(MAX_LINE as u64 + 1);
@@ -31,7 +31,7 @@ fn run() -> Result<(), Problem> {
     let doing = "starting the agent again";
     let own = std::env::current_exe().during(doing)?;
     let mut agent =
-        Command::new(own).arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().during(doing)?;
+        Command::new(own).args(subcommand).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().during(doing)?;
     if let Some(mut stdin) = agent.stdin.take() {
         // One that has died already has said why.
         let _ = stdin.write_all(&specification);

@@ -34,7 +34,8 @@ const PLACE: &str = concat!(
 const FORGET: &str = concat!(
     "set -- a b \"$(id -u)\"; ",
     directories!(),
-    "if [ -O \"$d\" ]; then rm -f \"$d\"/overside-agent-* \"$d\"/.overside-agent-*; rmdir \"$d\" 2>/dev/null; fi; done; true"
+    "if [ -O \"$d\" ]; then rm -f \"$d\"/overside-agent-* \"$d\"/.overside-agent-*; rmdir \"$d\" 2>/dev/null; fi; done; ",
+    "docker -H unix:///var/run/docker.sock image prune -af --filter \"label=overside.user=$3\" >/dev/null 2>&1; true"
 );
 
 /// The program's path on the host, of whose machine `uname -m` says `machine`.

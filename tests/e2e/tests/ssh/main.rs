@@ -1,5 +1,6 @@
 //! The SSH runner: real docker clients, and engines behind real OpenSSH servers.
 
+mod docker_group;
 mod elsewhere;
 mod hosts;
 mod keyring;
