@@ -31,13 +31,22 @@ pub(super) fn termination() -> Result<Signal, Problem> {
 
 /// Returns when the environment is deleted and the agent may end.
 pub(super) async fn run(running: Running) {
-    let Running { mut parts, environment, mut deletions, mut events, listener, server, owner, engine_log } = running;
+    let Running {
+        mut parts,
+        environment,
+        mut deletions,
+        mut events,
+        listener,
+        server,
+        owner,
+        engine_log,
+        mut terminated,
+    } = running;
     let keys = server.keys();
     let serving = tokio::spawn(server.run(listener));
     let (change, mut changes) = mpsc::channel(1);
     let (listener, facts) = owner;
     let waiting = tokio::spawn(owner::serve(listener, facts, change));
-    let Ok(mut terminated) = termination() else { return };
     let mut answer = None;
     // One clock for the whole life: events from inside must not start it anew.
     let mut lease = std::pin::pin!(lease_over(&environment));

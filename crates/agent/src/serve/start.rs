@@ -23,7 +23,7 @@ use rustix::{
     pipe::{PipeFlags, pipe_with},
     process::geteuid,
 };
-use tokio::{net::UnixListener, sync::mpsc, time::timeout};
+use tokio::{net::UnixListener, signal::unix::Signal, sync::mpsc, time::timeout};
 
 use super::{
     environment::{Deletion, Environment},
@@ -77,6 +77,8 @@ pub(super) struct Running {
     /// Where another computer of the user's takes over, and what it is answered.
     pub(super) owner: (UnixListener, EnvironmentFacts),
     pub(super) engine_log: Tail,
+    /// Listened to without a gap from the start on: one that comes between is not lost.
+    pub(super) terminated: Signal,
 }
 
 impl Preparation {
@@ -282,15 +284,16 @@ pub(super) async fn run(
         engine_log.follow(log).during("reading the engine's log")?;
         let facts = Facts { limits, notes };
         let start = start(&mut parts, wire, spec, &slirp4netns, client_key, facts, &engine_log, reporter);
-        tokio::select! {
+        let started = tokio::select! {
             started = start => started,
             _ = terminated.recv() => Err(Problem::new(ErrorCode::Cancelled, "the agent was told to end while it started", "")),
-        }
+        };
+        Ok((started?, terminated))
     }
     .await;
     match started {
-        Ok((environment, deletions, events, listener, server, owner)) => {
-            Ok(Running { parts, environment, deletions, events, listener, server, owner, engine_log })
+        Ok(((environment, deletions, events, listener, server, owner), terminated)) => {
+            Ok(Running { parts, environment, deletions, events, listener, server, owner, engine_log, terminated })
         }
         Err(problem) => {
             if let Err(left) = parts.end().await {
