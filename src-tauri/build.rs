@@ -4,33 +4,13 @@ use std::{env, fmt::Write as _, fs::File, io::BufReader, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 
-const FACES: [&str; 18] = [
-    "away",
-    "failed",
-    "idle",
-    "prompt",
-    "running",
-    "starting",
-    "stopped",
-    "stopping",
-    "suspended",
-    "suspended-1",
-    "suspended-2",
-    "suspended-3",
-    "suspended-4",
-    "suspended-5",
-    "suspended-6",
-    "suspended-7",
-    "suspended-8",
-    "suspended-9",
-];
 /// In pixels: panels ask for 16 to 24, at twice the density for 32 and 48.
 const SIZES: [u32; 5] = [16, 22, 24, 32, 48];
 
 fn main() -> Result<()> {
     let out = env::var("OUT_DIR")?;
     let mut table = String::from("static PIXMAPS: &[Pixmaps] = &[\n");
-    for face in FACES {
+    for face in faces()? {
         write!(table, "    ({face:?}, &[")?;
         for size in SIZES {
             let rgba = Path::new(&out).join(format!("{face}-{size}.rgba"));
@@ -47,6 +27,17 @@ fn main() -> Result<()> {
     // Embedded by `generate_context!`, which leaves no trace for cargo where a file is new.
     println!("cargo:rerun-if-changed=ui/dist");
     tauri_build::try_build(tauri_build::Attributes::new().capabilities_path_pattern("src-tauri/capabilities/**/*"))
+}
+
+/// The names in icons/tray, in their order: each has a file in every size.
+fn faces() -> Result<Vec<String>> {
+    let smallest = format!("-{}.png", SIZES[0]);
+    let mut faces = Vec::new();
+    for file in fs_err::read_dir("icons/tray")? {
+        faces.extend(file?.file_name().to_str().and_then(|name| name.strip_suffix(&smallest)).map(str::to_owned));
+    }
+    faces.sort();
+    Ok(faces)
 }
 
 /// The red, green, blue and alpha bytes of a square PNG.

@@ -103,28 +103,14 @@ pub(crate) fn later(status: &Status, passed: Duration) -> Status {
 /// The status while no daemon runs.
 pub(crate) fn without_daemon(home: &Home, settings: &Settings, error: Problem) -> Status {
     Status {
-        state: State::Stopped,
         runner: settings.runner.clone(),
         socket: home.docker_socket().display().to_string(),
-        session: None,
-        progress: None,
-        awake_because: Vec::new(),
-        ignored_pollers: Vec::new(),
-        idle_in_seconds: None,
-        grace_remaining_seconds: None,
-        prompt: None,
         usage: Usage { today_seconds: 0, limit_seconds: settings.daily_limit.as_secs() },
-        at_risk: Vec::new(),
-        ports: Vec::new(),
-        mounts: Vec::new(),
         error: Some(error),
         first_use: !home.engine_facts_file().exists(),
-        desktop: DesktopSettings {
-            language: settings.language,
-            notifications: settings.notifications,
-            start_at_login: settings.start_at_login,
-        },
+        desktop: DesktopSettings::of(settings),
         version: String::new(),
+        ..Status::quiet(State::Stopped)
     }
 }
 

@@ -110,27 +110,8 @@ fn fixture() -> Fixture {
 fn served<D: Daemon>(wrap: impl FnOnce(Arc<Recorder>) -> Arc<D>) -> Fixture {
     let directory = tempfile::Builder::new().prefix("ov").tempdir_in("/tmp").unwrap();
     let socket = directory.path().join("control.sock");
-    let status = Status {
-        state: State::Stopped,
-        runner: "local".to_owned(),
-        socket: String::new(),
-        session: None,
-        progress: None,
-        awake_because: vec![],
-        ignored_pollers: vec![],
-        idle_in_seconds: None,
-        grace_remaining_seconds: None,
-        prompt: None,
-        usage: Usage { today_seconds: 0, limit_seconds: 0 },
-        at_risk: vec![],
-        ports: vec![],
-        mounts: vec![],
-        error: None,
-        first_use: false,
-        desktop: DesktopSettings::default(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    };
-    let daemon = Arc::new(Recorder { status: watch::Sender::new(status), asked: Mutex::default() });
+    let daemon =
+        Arc::new(Recorder { status: watch::Sender::new(Status::quiet(State::Stopped)), asked: Mutex::default() });
     let shutdown = CancellationToken::new();
     tokio::spawn(serve(Listener::bind(&socket).unwrap(), wrap(daemon.clone()), shutdown.clone()));
     Fixture { client: Client::new(socket), _directory: directory, daemon, shutdown }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EnvironmentId, Language, Problem, SessionId};
+use crate::{EnvironmentId, Language, Problem, SessionId, Settings};
 
 /// The state of the session as users see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -197,9 +197,20 @@ pub struct DesktopSettings {
     pub start_at_login: bool,
 }
 
+impl DesktopSettings {
+    /// What these settings say.
+    pub const fn of(settings: &Settings) -> Self {
+        Self {
+            language: settings.language,
+            notifications: settings.notifications,
+            start_at_login: settings.start_at_login,
+        }
+    }
+}
+
 impl Default for DesktopSettings {
     fn default() -> Self {
-        Self { language: Language::System, notifications: true, start_at_login: false }
+        Self::of(&Settings::default())
     }
 }
 
@@ -248,6 +259,33 @@ pub struct Status {
     /// The daemon's version; empty where there is no daemon, and from one that is older than this member.
     #[serde(default)]
     pub version: String,
+}
+
+impl Status {
+    /// A status with nothing but a state, by the default settings.
+    pub fn quiet(state: State) -> Self {
+        let settings = Settings::default();
+        Self {
+            state,
+            usage: Usage { today_seconds: 0, limit_seconds: settings.daily_limit.as_secs() },
+            desktop: DesktopSettings::of(&settings),
+            runner: settings.runner,
+            socket: String::new(),
+            session: None,
+            progress: None,
+            awake_because: Vec::new(),
+            ignored_pollers: Vec::new(),
+            idle_in_seconds: None,
+            grace_remaining_seconds: None,
+            prompt: None,
+            at_risk: Vec::new(),
+            ports: Vec::new(),
+            mounts: Vec::new(),
+            error: None,
+            first_use: false,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
 }
 
 #[cfg(test)]

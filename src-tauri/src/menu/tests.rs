@@ -1,6 +1,4 @@
-use overside_model::{
-    AwakeReason, DesktopSettings, ErrorCode, Progress, Prompt, SessionId, SessionStatus, Usage, Work, WorkKind,
-};
+use overside_model::{AwakeReason, ErrorCode, Progress, Prompt, SessionId, SessionStatus, Usage, Work, WorkKind};
 
 use super::*;
 
@@ -14,26 +12,7 @@ fn later(seconds: u64) -> Now {
 }
 
 fn quiet(state: State) -> Status {
-    Status {
-        state,
-        runner: "local".to_owned(),
-        socket: "/home/docker.sock".to_owned(),
-        session: None,
-        progress: None,
-        awake_because: Vec::new(),
-        ignored_pollers: Vec::new(),
-        idle_in_seconds: None,
-        grace_remaining_seconds: None,
-        prompt: None,
-        usage: Usage { today_seconds: 3900, limit_seconds: 28800 },
-        at_risk: Vec::new(),
-        ports: Vec::new(),
-        mounts: Vec::new(),
-        error: None,
-        first_use: false,
-        desktop: DesktopSettings::default(),
-        version: VERSION.to_owned(),
-    }
+    Status { usage: Usage { today_seconds: 3900, limit_seconds: 28800 }, ..Status::quiet(state) }
 }
 
 /// A session that had begun a quarter of an hour before.

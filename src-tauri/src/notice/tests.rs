@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use overside_model::{DesktopSettings, Problem, Prompt, SessionId, SessionStatus, Usage, WorkKind};
+use overside_model::{DesktopSettings, Problem, Prompt, SessionId, SessionStatus, WorkKind};
 
 use super::*;
 use crate::link::Link;
@@ -48,33 +48,10 @@ impl Desk {
     }
 }
 
-fn quiet(state: State) -> Status {
-    Status {
-        state,
-        runner: "local".to_owned(),
-        socket: "/home/docker.sock".to_owned(),
-        session: None,
-        progress: None,
-        awake_because: Vec::new(),
-        ignored_pollers: Vec::new(),
-        idle_in_seconds: None,
-        grace_remaining_seconds: None,
-        prompt: None,
-        usage: Usage { today_seconds: 0, limit_seconds: 28800 },
-        at_risk: Vec::new(),
-        ports: Vec::new(),
-        mounts: Vec::new(),
-        error: None,
-        first_use: false,
-        desktop: DesktopSettings::default(),
-        version: String::new(),
-    }
-}
-
 fn in_session(state: State) -> Status {
     let started_at = "2026-11-25T13:15:00Z".to_owned();
     let session = SessionStatus { id: SessionId::from_random(1), started_at, environment: None, notes: Vec::new() };
-    Status { session: Some(session), ..quiet(state) }
+    Status { session: Some(session), ..Status::quiet(state) }
 }
 
 fn asked(reason: PromptReason, seconds: u64) -> Status {
@@ -92,7 +69,7 @@ fn suspended(seconds: u64, at_risk: &[&str]) -> Status {
 
 fn failed(message: &str) -> Status {
     let problem = Problem::new(ErrorCode::EngineMissing, message, "Install docker.io.");
-    Status { error: Some(problem), ..quiet(State::Failed) }
+    Status { error: Some(problem), ..Status::quiet(State::Failed) }
 }
 
 /// Title, body, buttons and urgency of what is shown.
@@ -181,14 +158,14 @@ fn work_that_was_deleted_is_named_until_something_new_begins() {
     let mut desk = Desk::new();
     desk.sees(suspended(300, &["data"]));
     desk.at(300).sees(in_session(State::Stopping));
-    let (title, body, buttons, urgent) = shown(desk.at(301).sees(quiet(State::Idle)));
+    let (title, body, buttons, urgent) = shown(desk.at(301).sees(Status::quiet(State::Idle)));
     assert_eq!((title.as_str(), body.as_str()), ("Overside: Work was deleted", "Deleted with its environment: data"));
     assert_eq!((buttons, urgent), (vec![], true));
-    assert_eq!(desk.at(400).sees(quiet(State::Idle)), Change::Nothing);
+    assert_eq!(desk.at(400).sees(Status::quiet(State::Idle)), Change::Nothing);
     // A tray that is started again does not know the names any more, and leaves what is there.
-    assert_eq!(desk.restarted().sees(quiet(State::Idle)), Change::Nothing);
+    assert_eq!(desk.restarted().sees(Status::quiet(State::Idle)), Change::Nothing);
     assert_eq!(desk.at(500).sees(in_session(State::Starting)), Change::Withdraw);
-    assert_eq!(desk.at(510).sees(quiet(State::Idle)), Change::Nothing);
+    assert_eq!(desk.at(510).sees(Status::quiet(State::Idle)), Change::Nothing);
 }
 
 #[test]
@@ -196,7 +173,7 @@ fn who_turns_off_is_not_told_what_was_lost() {
     let mut desk = Desk::new();
     desk.sees(suspended(300, &["data"]));
     assert_eq!(desk.at(5).sees(in_session(State::Stopping)), Change::Withdraw);
-    assert_eq!(desk.at(6).sees(quiet(State::Stopped)), Change::Nothing);
+    assert_eq!(desk.at(6).sees(Status::quiet(State::Stopped)), Change::Nothing);
 }
 
 #[test]
@@ -206,9 +183,9 @@ fn a_failure_is_told_once_however_often_it_is_tried_again() {
     assert_eq!(title, "Overside: Something failed");
     assert_eq!(body, "this machine has no dockerd. Install docker.io.");
     assert_eq!((buttons, urgent), (vec![Action::Retry], false));
-    assert_eq!(desk.sees(quiet(State::Starting)), Change::Withdraw);
+    assert_eq!(desk.sees(Status::quiet(State::Starting)), Change::Withdraw);
     assert_eq!(desk.sees(failed("this machine has no dockerd")), Change::Nothing);
-    desk.sees(quiet(State::Starting));
+    desk.sees(Status::quiet(State::Starting));
     shown(desk.sees(failed("the disk is full")));
     // After a success the same failure is news again.
     desk.sees(in_session(State::Running));
@@ -219,7 +196,7 @@ fn a_failure_is_told_once_however_often_it_is_tried_again() {
 fn a_lost_environment_is_told_and_a_connection_that_is_being_mended_is_not() {
     let with = |code, state| {
         let error = Some(Problem::new(code, "gone", ""));
-        Desk::new().sees(Status { error, ..quiet(state) })
+        Desk::new().sees(Status { error, ..Status::quiet(state) })
     };
     let (_, _, buttons, _) = shown(with(ErrorCode::EnvironmentLost, State::Idle));
     assert_eq!(buttons, []);

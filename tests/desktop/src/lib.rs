@@ -15,6 +15,6 @@ pub use desk::{Desk, SOON};
 pub use dunst::Dunst;
 pub use notice_server::{Asked, NoticeServer, Shown};
 pub use page::Page;
-pub use scripted::{Scripted, quiet};
+pub use scripted::Scripted;
 pub use tray_host::{TrayHost, TrayItem};
 pub use xfce::Xfce;

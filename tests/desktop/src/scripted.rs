@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result};
 use overside_control::{Command, Daemon, serve};
 use overside_io::local::Listener;
 use overside_model::{
-    Answer, DesktopSettings, ErrorCode, Hop, HopStatus, HostKey, KeepOrder, Problem, Question, RunnerEntry,
-    RunnerStatus, Settings, State, Status, Usage, Work, WorkKind,
+    Answer, ErrorCode, Hop, HopStatus, HostKey, KeepOrder, Problem, Question, RunnerEntry, RunnerStatus, Settings, State,
+    Status, Work, WorkKind,
 };
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
@@ -50,7 +50,7 @@ impl Scripted {
         let socket = desk.home().control_socket();
         let listener = runtime.block_on(async { Listener::bind(&socket) }).context("cannot be the daemon")?;
         let script = Arc::new(Script {
-            status: watch::Sender::new(status),
+            status: watch::Sender::new(Status::quiet(State::Stopped)),
             settings: Mutex::default(),
             locked: Mutex::default(),
             asked: Mutex::default(),
@@ -60,6 +60,7 @@ impl Scripted {
                 Question::HostKey(build_box()),
             ]),
         });
+        script.tell(status);
         let end = CancellationToken::new();
         let (served, ended) = (script.clone(), end.clone());
         let server = thread::spawn(move || runtime.block_on(serve(listener, served, ended)));
@@ -107,7 +108,14 @@ impl Scripted {
 
     /// Shows another status.
     pub fn show(&self, status: Status) {
-        self.script.status.send_replace(status);
+        self.script.tell(status);
+    }
+}
+
+impl Script {
+    /// With a socket where a user's is.
+    fn tell(&self, status: Status) {
+        self.status.send_replace(Status { socket: "/run/user/1000/overside/docker.sock".to_owned(), ..status });
     }
 }
 
@@ -166,8 +174,8 @@ impl Daemon for Script {
             Command::Retry => State::Starting,
             Command::Resume | Command::TakeOver => State::Running,
             Command::Idle => {
-                let status = Status { grace_remaining_seconds: Some(300), ..quiet(State::Suspended) };
-                self.status.send_replace(status);
+                let status = Status { grace_remaining_seconds: Some(300), ..Status::quiet(State::Suspended) };
+                self.tell(status);
                 return Ok(());
             }
             Command::Later => {
@@ -175,7 +183,7 @@ impl Daemon for Script {
                 return Ok(());
             }
         };
-        self.status.send_replace(quiet(state));
+        self.tell(Status::quiet(state));
         Ok(())
     }
 
@@ -265,29 +273,5 @@ impl Daemon for Script {
         let kept = Work { kind: WorkKind::Volume, name: "data".to_owned(), kept_in: Some(order.file) };
         self.status.send_modify(|status| status.at_risk = vec![kept.clone()]);
         Ok(vec![kept])
-    }
-}
-
-/// A status with nothing but a state.
-pub fn quiet(state: State) -> Status {
-    Status {
-        state,
-        runner: "local".to_owned(),
-        socket: "/run/user/1000/overside/docker.sock".to_owned(),
-        session: None,
-        progress: None,
-        awake_because: Vec::new(),
-        ignored_pollers: Vec::new(),
-        idle_in_seconds: None,
-        grace_remaining_seconds: None,
-        prompt: None,
-        usage: Usage { today_seconds: 0, limit_seconds: 8 * 3600 },
-        at_risk: Vec::new(),
-        ports: Vec::new(),
-        mounts: Vec::new(),
-        error: None,
-        first_use: false,
-        desktop: DesktopSettings::default(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use overside_control::Command;
-use overside_desktop_tests::{Asked, Desk, Dunst, NoticeServer, Page, SOON, Scripted, TrayHost, Xfce, quiet};
+use overside_desktop_tests::{Asked, Desk, Dunst, NoticeServer, Page, SOON, Scripted, TrayHost, Xfce};
 use overside_model::{
     DesktopSettings, ErrorCode, Problem, Prompt, PromptReason, SessionId, SessionStatus, State, Status, Work, WorkKind,
 };
@@ -15,7 +15,7 @@ fn in_session(state: State) -> Status {
         environment: None,
         notes: Vec::new(),
     };
-    Status { session: Some(session), ..quiet(state) }
+    Status { session: Some(session), ..Status::quiet(state) }
 }
 
 fn asked(seconds: u64) -> Status {
@@ -34,7 +34,7 @@ fn suspended(at_risk: &[&str]) -> Status {
 
 fn failed() -> Status {
     let problem = Problem::new(ErrorCode::EngineMissing, "this machine has no <dockerd>", "Install docker.io.");
-    Status { error: Some(problem), ..quiet(State::Failed) }
+    Status { error: Some(problem), ..Status::quiet(State::Failed) }
 }
 
 #[test]
@@ -88,10 +88,10 @@ fn one_notification_takes_the_place_of_the_one_before() {
     let notice = server.shown().unwrap();
     assert!(notice.body.contains("and with it: data, cache."), "{notice:?}");
     assert_eq!((notice.replaces, notice.urgent), (prompt.id, true));
-    daemon.show(quiet(State::Idle));
+    daemon.show(Status::quiet(State::Idle));
     let notice = server.shown().unwrap();
     assert_eq!(notice.body, "Deleted with its environment: data, cache");
-    daemon.show(quiet(State::Starting));
+    daemon.show(Status::quiet(State::Starting));
     assert_eq!(server.asked().unwrap(), Asked::Close(prompt.id));
     daemon.show(failed());
     let notice = server.shown().unwrap();

@@ -1,7 +1,7 @@
 //! Where something is missing that a desktop usually has: it is said, and the rest works.
 
 use overside_control::Command;
-use overside_desktop_tests::{Desk, Page, SOON, Scripted, TrayHost, quiet};
+use overside_desktop_tests::{Desk, Page, SOON, Scripted, TrayHost};
 use overside_model::{State, Status};
 use overside_testkit::{Running, run};
 
@@ -52,7 +52,7 @@ fn without_a_bus_the_window_works() {
 #[test]
 fn a_daemon_older_than_the_app_is_named_and_used_and_can_be_restarted_while_nothing_is_lost() {
     let desk = Desk::new().unwrap();
-    let older = |state| Status { version: "0.0.9".to_owned(), ..quiet(state) };
+    let older = |state| Status { version: "0.0.9".to_owned(), ..Status::quiet(state) };
     let daemon = Scripted::start(&desk, older(State::Stopped)).unwrap();
     let host = TrayHost::start(&desk).unwrap();
     let _tray = desk.start_tray().unwrap();

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use jiff::{SignedDuration, Timestamp};
 use overside_control::Command;
-use overside_desktop_tests::{Desk, Page, SOON, Scripted, quiet};
+use overside_desktop_tests::{Desk, Page, SOON, Scripted};
 use overside_model::{
     AwakeReason, EnvironmentId, IgnoredPoller, Prompt, PromptReason, SessionId, SessionStatus, State, Status, Usage,
     Work, WorkKind,
@@ -33,7 +33,7 @@ fn running() -> Status {
         usage: usage(),
         awake_because: vec![awake("container", "web (nginx)"), awake("stream", "GET /containers/web/logs")],
         ignored_pollers: vec![IgnoredPoller { program: "docker (code)".to_owned(), calls: 132 }],
-        ..quiet(State::Running)
+        ..Status::quiet(State::Running)
     }
 }
 
@@ -43,7 +43,7 @@ fn asked(reason: PromptReason) -> Status {
         usage: usage(),
         idle_in_seconds: Some(117),
         prompt: Some(Prompt { reason, answer_within_seconds: 117 }),
-        ..quiet(State::Running)
+        ..Status::quiet(State::Running)
     }
 }
 
@@ -62,7 +62,7 @@ fn suspended() -> Status {
             work(WorkKind::Volume, "data", None),
             work(WorkKind::Image, "shop:latest", Some("/home/ada/Documents/overside-20261125-101502.zip")),
         ],
-        ..quiet(State::Suspended)
+        ..Status::quiet(State::Suspended)
     }
 }
 
@@ -149,7 +149,7 @@ fn a_locked_value_cannot_be_changed_and_its_reason_stands_beside_it() {
 #[test]
 fn a_runner_is_tested_hop_by_hop_and_one_that_fails_has_its_next_step() {
     let desk = Desk::new().unwrap();
-    let (_daemon, page) = window(&desk, quiet(State::Idle)).unwrap();
+    let (_daemon, page) = window(&desk, Status::quiet(State::Idle)).unwrap();
     page.go_to("settings").unwrap();
     page.wait_for("document.querySelector('[data-runner=office]')").unwrap();
     page.click("[data-runner=office] button").unwrap();
@@ -164,7 +164,7 @@ fn a_runner_is_tested_hop_by_hop_and_one_that_fails_has_its_next_step() {
 #[test]
 fn a_machine_is_added_by_ssh_and_what_only_its_user_knows_is_asked_in_place() {
     let desk = Desk::new().unwrap();
-    let (daemon, page) = window(&desk, Status { first_use: true, ..quiet(State::Stopped) }).unwrap();
+    let (daemon, page) = window(&desk, Status { first_use: true, ..Status::quiet(State::Stopped) }).unwrap();
     page.press("Add a machine by SSH…").unwrap();
     page.wait_for("document.querySelector('[aria-labelledby=offered] button')").unwrap();
     page.press("build-box").unwrap();
@@ -253,10 +253,10 @@ fn pictures(variables: &[(&str, &str)], suffix: &str) -> Result<()> {
     daemon.show(suspended());
     page.wait_for_state("suspended")?;
     picture("suspended-work")?;
-    daemon.show(Status { first_use: true, ..quiet(State::Stopped) });
+    daemon.show(Status { first_use: true, ..Status::quiet(State::Stopped) });
     page.wait_for("document.querySelector('#first-run')")?;
     picture("first-run")?;
-    daemon.show(Status { first_use: true, ..quiet(State::Idle) });
+    daemon.show(Status { first_use: true, ..Status::quiet(State::Idle) });
     page.wait_for("document.querySelector('code').textContent.startsWith('docker')")?;
     picture("first-command")?;
     daemon.show(running());

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 use overside_control::Command;
-use overside_desktop_tests::{Desk, Page, Scripted, TrayHost, Xfce, quiet};
+use overside_desktop_tests::{Desk, Page, Scripted, TrayHost, Xfce};
 use overside_model::{
     AwakeReason, EnvironmentId, ErrorCode, IgnoredPoller, Problem, Progress, Prompt, PromptReason, SessionId,
     SessionStatus, State, Status,
@@ -22,7 +22,7 @@ fn session(seconds_ago: i64, environment: bool) -> Option<SessionStatus> {
 
 fn starting() -> Status {
     let progress = Progress { step: "network".to_owned(), detail: "connecting the environment".to_owned() };
-    Status { session: session(1, false), progress: Some(progress), ..quiet(State::Starting) }
+    Status { session: session(1, false), progress: Some(progress), ..Status::quiet(State::Starting) }
 }
 
 fn running() -> Status {
@@ -31,12 +31,12 @@ fn running() -> Status {
         session: session(754, true),
         awake_because: vec![awake("container", "web (nginx)"), awake("stream", "GET /containers/web/logs")],
         ignored_pollers: vec![IgnoredPoller { program: "code".to_owned(), calls: 132 }],
-        ..quiet(State::Running)
+        ..Status::quiet(State::Running)
     }
 }
 
 fn suspended() -> Status {
-    Status { session: session(1800, true), grace_remaining_seconds: Some(284), ..quiet(State::Suspended) }
+    Status { session: session(1800, true), grace_remaining_seconds: Some(284), ..Status::quiet(State::Suspended) }
 }
 
 fn failed() -> Status {
@@ -45,17 +45,17 @@ fn failed() -> Status {
         "this machine has no dockerd",
         "Install it with: apt-get install docker.io",
     );
-    Status { error: Some(problem), ..quiet(State::Failed) }
+    Status { error: Some(problem), ..Status::quiet(State::Failed) }
 }
 
 fn each() -> Vec<Status> {
     vec![
-        quiet(State::Stopped),
-        quiet(State::Idle),
+        Status::quiet(State::Stopped),
+        Status::quiet(State::Idle),
         starting(),
         running(),
         suspended(),
-        Status { session: session(2100, true), ..quiet(State::Stopping) },
+        Status { session: session(2100, true), ..Status::quiet(State::Stopping) },
         failed(),
     ]
 }
@@ -63,7 +63,7 @@ fn each() -> Vec<Status> {
 #[test]
 fn every_state_has_its_icon_in_the_tray() {
     let desk = Desk::new().unwrap();
-    let daemon = Scripted::start(&desk, quiet(State::Stopped)).unwrap();
+    let daemon = Scripted::start(&desk, Status::quiet(State::Stopped)).unwrap();
     let host = TrayHost::start(&desk).unwrap();
     let _tray = desk.start_tray().unwrap();
     let item = host.item().unwrap();
@@ -90,7 +90,7 @@ fn a_real_panel_shows_the_icon_and_opens_the_menu() {
         [(&[][..], "light-en"), (&[("LANG", "zh_CN.UTF-8"), ("GTK_THEME", "Adwaita:dark")], "dark-zh")]
     {
         let desk = Desk::with(variables).unwrap();
-        let daemon = Scripted::start(&desk, quiet(State::Idle)).unwrap();
+        let daemon = Scripted::start(&desk, Status::quiet(State::Idle)).unwrap();
         let panel = Xfce::panel(&desk).unwrap();
         let _tray = desk.start_tray().unwrap();
         desk.picture(&format!("panel-idle-{suffix}"), BLUE).unwrap();
@@ -208,7 +208,7 @@ fn countdowns_go_on_between_the_words_of_the_daemon() {
 /// Takes a picture of the window in every state.
 fn pictures(variables: &[(&str, &str)], suffix: &str) -> Result<()> {
     let desk = Desk::with(variables)?;
-    let daemon = Scripted::start(&desk, quiet(State::Stopped))?;
+    let daemon = Scripted::start(&desk, Status::quiet(State::Stopped))?;
     let page = Page::open(&desk)?;
     for status in each() {
         let name = status.state.name();

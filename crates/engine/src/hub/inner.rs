@@ -110,11 +110,7 @@ impl Inner {
                 .or_else(|| self.accounts.problem())
                 .or_else(|| self.runners.problem()),
             first_use: self.first_use,
-            desktop: DesktopSettings {
-                language: self.settings.language,
-                notifications: self.settings.notifications,
-                start_at_login: self.settings.start_at_login,
-            },
+            desktop: DesktopSettings::of(&self.settings),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
