@@ -182,7 +182,7 @@ impl Scene {
         let status = match &self.seen.link {
             Link::Connecting => return Vec::new(),
             Link::Away { problem } if problem.code == ErrorCode::DaemonIncompatible => {
-                return sentences(problem);
+                return self.sentences(problem);
             }
             // That none answers is what the title says.
             Link::Away { .. } => return Vec::new(),
@@ -192,7 +192,7 @@ impl Scene {
         let mut rows = Vec::new();
         rows.extend(self.prompt().map(|reason| self.words.why_asked(reason).to_owned()));
         rows.extend(self.countdown().map(|end| self.left(end, now)));
-        rows.extend(status.error.iter().flat_map(sentences));
+        rows.extend(status.error.iter().flat_map(|problem| self.sentences(problem)));
         rows.extend(
             status
                 .progress
@@ -279,12 +279,17 @@ impl Scene {
 
     fn refusal(&self) -> Vec<Item> {
         let Some(refused) = &self.refused else { return Vec::new() };
-        let mut items: Vec<Item> = sentences(&refused.problem).into_iter().map(Item::Text).collect();
+        let mut items: Vec<Item> = self.sentences(&refused.problem).into_iter().map(Item::Text).collect();
         let is_on = self.seen.link.state().is_some_and(|state| state != State::Stopped);
         if is_on && matches!(refused.action, Action::Disable { .. }) {
             items.push(self.choice("problem.force", Action::Disable { force: true }));
         }
         items
+    }
+
+    /// A problem and its next step, a row each.
+    fn sentences(&self, problem: &Problem) -> Vec<String> {
+        self.words.problem(problem).iter().map(|text| short(text)).collect()
     }
 
     fn choice(&self, key: &str, action: Action) -> Item {
@@ -296,11 +301,6 @@ impl Scene {
 fn session_seconds(status: &Status, now: &Now) -> Option<u64> {
     let started: jiff::Timestamp = status.session.as_ref()?.started_at.parse().ok()?;
     now.wall.timestamp().duration_since(started).as_secs().try_into().ok()
-}
-
-/// A problem and its next step, a row each.
-fn sentences(problem: &Problem) -> Vec<String> {
-    [&problem.message, &problem.hint].into_iter().filter(|text| !text.is_empty()).map(|text| short(text)).collect()
 }
 
 /// One row of a menu, whatever the text is.

@@ -298,7 +298,7 @@ fn failure(status: &Status, words: &Words) -> Option<Notice> {
         subject: Subject::Failure { code: problem.code, message: problem.message.clone() },
         icon: "failed",
         title: words.text("notice.failure.title").to_owned(),
-        body: problem.sentence(),
+        body: words.failure(problem),
         buttons: if failed { buttons(words, &[(Action::Retry, "menu.retry")]) } else { Vec::new() },
         urgent: false,
     })

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use overside_model::{Language, PromptReason};
+use overside_model::{ErrorCode, Language, Problem, PromptReason};
 
 const ENGLISH: &str = include_str!("../../ui/messages/en.json");
 const CHINESE: &str = include_str!("../../ui/messages/zh-CN.json");
 /// What the tray shows. The rest is the page's, and need not stay in memory.
-const SHOWN: [&str; 7] = ["menu.", "state.", "awake.", "step.", "time.", "notice.", "problem.force"];
+const SHOWN: [&str; 7] = ["menu.", "state.", "awake.", "step.", "time.", "notice.", "problem."];
 /// Most names in one sentence.
 const MOST_NAMES: usize = 3;
 
@@ -15,6 +15,8 @@ const MOST_NAMES: usize = 3;
 #[derive(Debug)]
 pub struct Words {
     texts: BTreeMap<String, String>,
+    /// The language is the daemon's, which speaks English.
+    daemons: bool,
 }
 
 impl Words {
@@ -26,7 +28,7 @@ impl Words {
         let mut texts: BTreeMap<String, String> =
             serde_json::from_str(if chinese { CHINESE } else { ENGLISH }).unwrap_or_default();
         texts.retain(|key, _| SHOWN.iter().any(|shown| key.starts_with(shown)));
-        Self { texts }
+        Self { texts, daemons: !chinese }
     }
 
     /// The texts that the setting `language` asks for.
@@ -73,6 +75,29 @@ impl Words {
         })
     }
 
+    /// What failed and, where there is something to do, the next step, a sentence each. In another language than the daemon's
+    /// these are the title and the next step of the problem's code: the window has the daemon's own words besides.
+    pub fn problem(&self, problem: &Problem) -> Vec<String> {
+        let code = code(problem.code);
+        let next = self.find(&format!("problem.{code}.next")).unwrap_or_default();
+        if !self.daemons {
+            let names: Vec<String> = problem.work.iter().map(|work| work.name.clone()).collect();
+            let lost = (!names.is_empty()).then(|| self.fill("menu.not-saved", &[("names", &self.list(&names))]));
+            let title = self.text(&format!("problem.{code}")).to_owned();
+            return [Some(title), lost, Some(next.to_owned())].into_iter().flatten().collect();
+        }
+        let hint = if problem.hint.is_empty() { next } else { &problem.hint };
+        vec![problem.message.clone(), hint.to_owned()]
+    }
+
+    /// The same as one text.
+    pub fn failure(&self, problem: &Problem) -> String {
+        self.problem(problem)
+            .into_iter()
+            .reduce(|title, next| self.fill("problem.in-one", &[("title", &title), ("next", &next)]))
+            .unwrap_or_default()
+    }
+
     /// The first few names, and how many more there are.
     pub fn list(&self, names: &[String]) -> String {
         let (named, more) = names.split_at(names.len().min(MOST_NAMES));
@@ -93,6 +118,11 @@ impl Words {
             _ => self.fill("time.hours-minutes", &values),
         }
     }
+}
+
+/// The name of a code in the message files.
+fn code(code: ErrorCode) -> String {
+    serde_json::to_value(code).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 /// The user's language as a BCP 47 tag; `en` where the system does not tell.

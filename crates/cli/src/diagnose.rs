@@ -85,48 +85,37 @@ fn applied(settings: &Result<Settings, Problem>, policy: &Result<Policy, Problem
     policy.as_ref().map_or_else(|_| own.clone(), |policy| policy.apply(&own))
 }
 
-fn passed(name: &str, detail: impl Into<String>) -> Hop {
-    Hop::new(name, HopStatus::Passed, detail)
-}
-
-fn failed(name: &str, problem: &Problem) -> Hop {
-    Hop::new(name, HopStatus::Failed, problem.message.clone()).with_hint(problem.hint.clone())
-}
-
-fn skipped(name: &str, detail: impl Into<String>) -> Hop {
-    Hop::new(name, HopStatus::Skipped, detail)
-}
-
 fn took(began: Instant, hop: Hop) -> Hop {
     Hop { took_ms: u64::try_from(began.elapsed().as_millis()).ok(), ..hop }
 }
 
 fn settings_hop(settings: &Result<Settings, Problem>, policy: &Result<Policy, Problem>) -> Hop {
     match (settings, policy) {
-        (Err(problem), _) | (_, Err(problem)) => failed("settings", problem),
-        (Ok(_), Ok(policy)) if policy.is_none() => passed("settings", "can be read"),
-        (Ok(_), Ok(_)) => passed("settings", "can be read, and so can the organisation's policy"),
+        (Err(problem), _) | (_, Err(problem)) => Hop::failed("settings", problem.clone()),
+        (Ok(_), Ok(policy)) if policy.is_none() => Hop::passed("settings", "can be read"),
+        (Ok(_), Ok(_)) => Hop::passed("settings", "can be read, and so can the organisation's policy"),
     }
 }
 
 async fn daemon_hop(home: &Home, client: &Client) -> (Hop, Option<Status>) {
     const NAME: &str = "daemon";
     if let Err(problem) = launch::check_sockets(home) {
-        return (failed(NAME, &problem), None);
+        return (Hop::failed(NAME, problem), None);
     }
     let began = Instant::now();
     let asked = tokio::time::timeout(DAEMON, async { Ok((client.version().await?, client.status().await?)) }).await;
     match asked {
         Ok(Ok((version, status))) if version == env!("CARGO_PKG_VERSION") => {
-            (took(began, passed(NAME, format!("overside {version} answers"))), Some(status))
+            (took(began, Hop::passed(NAME, format!("overside {version} answers"))), Some(status))
         }
         Ok(Ok((version, status))) => {
             let own = env!("CARGO_PKG_VERSION");
-            let hop = Hop::new(NAME, HopStatus::Noted, format!("it is overside {version}, and this command is {own}"))
-                .with_hint("Restart the daemon, so that both are of one version.");
-            (took(began, hop), Some(status))
+            let message = format!("it is overside {version}, and this command is {own}");
+            let hint = "Restart the daemon, so that both are of one version.";
+            let problem = Problem::new(ErrorCode::DaemonIncompatible, message, hint);
+            (took(began, Hop::failed(NAME, problem).in_nobodys_way()), Some(status))
         }
-        Ok(Err(problem)) => (failed(NAME, &problem), None),
+        Ok(Err(problem)) => (Hop::failed(NAME, problem), None),
         Err(_) => {
             let seconds = DAEMON.as_secs();
             let who = match socket::server(&home.control_socket()).await {
@@ -138,7 +127,7 @@ async fn daemon_hop(home: &Home, client: &Client) -> (Hop, Option<Status>) {
                 format!("the daemon takes connections, and has not answered for {seconds} s"),
                 format!("End {who}, then run `overside start`; its log is in {}.", home.logs().display()),
             );
-            (took(began, failed(NAME, &problem)), None)
+            (took(began, Hop::failed(NAME, problem)), None)
         }
     }
 }
@@ -147,24 +136,25 @@ async fn daemon_hop(home: &Home, client: &Client) -> (Hop, Option<Status>) {
 /// without an engine for certain, a held stream of events, which never wakes, elsewhere.
 async fn socket_hop(home: &Home, status: Option<&Status>) -> Hop {
     const NAME: &str = "socket";
-    let Some(status) = status else { return skipped(NAME, "without a daemon nobody answers on it") };
+    let Some(status) = status else { return Hop::skipped(NAME, "without a daemon nobody answers on it") };
     let path = home.docker_socket();
     let shown = path.display();
     let began = Instant::now();
     let hop = match status.state {
         // Whether the engine answers through it is the last hop's question.
         State::Running => match tokio::time::timeout(SOCKET, socket::connect(&path)).await {
-            Ok(Ok(())) => passed(NAME, format!("{shown} takes calls")),
+            Ok(Ok(())) => Hop::passed(NAME, format!("{shown} takes calls")),
             Ok(Err(error)) => unanswered(&path, error),
             Err(_) => unanswered(&path, "it takes no connection"),
         },
         state => {
             let question = if state == State::Stopped { "/_ping" } else { "/events" };
             match tokio::time::timeout(SOCKET, socket::ask(&path, question)).await {
-                Ok(Ok(answer)) if answer.status == 200 => passed(NAME, format!("{shown} answers")),
+                Ok(Ok(answer)) if answer.status == 200 => Hop::passed(NAME, format!("{shown} answers")),
                 Ok(Ok(_)) if state == State::Stopped => {
-                    Hop::new(NAME, HopStatus::Failed, "Overside is turned off: docker gets an error")
-                        .with_hint("Turn it on with `overside start`.")
+                    let message = "Overside is turned off: docker gets an error";
+                    let problem = Problem::new(ErrorCode::Stopped, message, "Turn it on with `overside start`.");
+                    Hop::failed(NAME, problem)
                 }
                 Ok(Ok(answer)) => unanswered(&path, answer),
                 Ok(Err(error)) => unanswered(&path, error),
@@ -176,8 +166,9 @@ async fn socket_hop(home: &Home, status: Option<&Status>) -> Hop {
 }
 
 fn unanswered(path: &Path, reason: impl Display) -> Hop {
-    Hop::new("socket", HopStatus::Failed, format!("{} does not answer: {reason}", path.display()))
-        .with_hint("Restart the daemon: it makes the socket anew.")
+    let message = format!("{} does not answer: {reason}", path.display());
+    let hint = "Restart the daemon: it makes the socket anew.";
+    Hop::failed("socket", Problem::new(ErrorCode::DaemonUnreachable, message, hint))
 }
 
 /// Where a docker that is started here goes; `selects` says that it is Overside's to see that it comes here.
@@ -187,46 +178,46 @@ fn context_hop(home: &Home, selects: bool) -> Hop {
     let variable = |name| env::var(name).ok();
     let target = DockerContext::new(&socket, &home.previous_context_file())
         .and_then(|context| context.target(variable("DOCKER_HOST").as_deref(), variable("DOCKER_CONTEXT").as_deref()));
+    let broken =
+        |message: String, hint: &str| Hop::failed(NAME, Problem::new(ErrorCode::ContextElsewhere, message, hint));
     let target = match target {
         Ok(target) => target,
-        Err(error) => {
-            let hint = "Correct the file: docker needs it as well.";
-            return Hop::new(NAME, HopStatus::Failed, error.to_string()).with_hint(hint);
-        }
+        Err(error) => return broken(error.to_string(), "Correct the file: docker needs it as well."),
     };
     let here = target.leads_to(&socket);
     let address = target.shown();
     let context = &target.context;
-    let status = if selects { HopStatus::Failed } else { HopStatus::Noted };
-    let elsewhere = |detail: String, hint: String| Hop::new(NAME, status, detail).with_hint(hint);
+    let elsewhere = |message: String, hint: &str| {
+        let hop = broken(message, hint);
+        if selects { hop } else { hop.in_nobodys_way() }
+    };
     match (target.chosen_by, address) {
-        (ChosenBy::HostVariable, Some(_)) if here => passed(NAME, "DOCKER_HOST leads here"),
+        (ChosenBy::HostVariable, Some(_)) if here => Hop::passed(NAME, "DOCKER_HOST leads here"),
         (ChosenBy::HostVariable, address) => elsewhere(
             format!("DOCKER_HOST overrides the Docker context and leads to {}", address.unwrap_or_default()),
-            format!("Unset DOCKER_HOST, or set it to unix://{}.", socket.display()),
+            &format!("Unset DOCKER_HOST, or set it to unix://{}.", socket.display()),
         ),
-        (_, Some(_)) if here => passed(NAME, format!("docker uses the context {context:?}, which leads here")),
+        (_, Some(_)) if here => Hop::passed(NAME, format!("docker uses the context {context:?}, which leads here")),
         (ChosenBy::ContextVariable, Some(address)) => elsewhere(
             format!("DOCKER_CONTEXT makes docker use the context {context:?}, which leads to {address}"),
-            "Unset DOCKER_CONTEXT, or set it to overside.".to_owned(),
+            "Unset DOCKER_CONTEXT, or set it to overside.",
         ),
         (_, Some(address)) => elsewhere(
             format!("docker uses the context {context:?}, which leads to {address}"),
-            "Choose Overside's with `docker context use overside`; `overside start` makes it.".to_owned(),
+            "Choose Overside's with `docker context use overside`; `overside start` makes it.",
         ),
         (chosen_by, None) => {
             let hint = match chosen_by {
                 ChosenBy::ContextVariable => "Unset DOCKER_CONTEXT, or set it to overside.",
                 _ => "Choose one that exists with `docker context use`.",
             };
-            Hop::new(NAME, HopStatus::Failed, format!("docker is to use the context {context:?}, which does not exist"))
-                .with_hint(hint)
+            broken(format!("docker is to use the context {context:?}, which does not exist"), hint)
         }
     }
 }
 
 async fn runner_hops(home: &Home, client: &Client, runner: &str, through_daemon: bool) -> Vec<Hop> {
-    let failure = |problem: Problem| vec![failed("runner", &problem)];
+    let failure = |problem: Problem| vec![Hop::failed("runner", problem)];
     let unknown = || {
         let message = format!("there is no runner {runner:?}");
         Problem::new(ErrorCode::UnknownName, message, "Choose one with `overside settings set runner NAME`.")
@@ -249,14 +240,14 @@ async fn runner_hops(home: &Home, client: &Client, runner: &str, through_daemon:
 
 /// The tunnel, and the engine behind it; `expected` is the engine that the runner has for new environments.
 async fn environment_hops(home: &Home, status: Option<&Status>, expected: Option<Hop>) -> [Hop; 2] {
-    let expected = expected.unwrap_or_else(|| skipped("engine", ""));
-    let Some(status) = status else { return [skipped("tunnel", "without a daemon there is none"), expected] };
-    let idle = |detail: &str| skipped("tunnel", detail);
+    let expected = expected.unwrap_or_else(|| Hop::skipped("engine", ""));
+    let Some(status) = status else { return [Hop::skipped("tunnel", "without a daemon there is none"), expected] };
+    let idle = |detail: &str| Hop::skipped("tunnel", detail);
     match (status.state, &status.error) {
         (State::Running, error) => running_hops(home, error.as_ref(), &expected).await,
         (State::Failed, Some(problem)) => {
-            let reason = format!("the last start failed: {}", problem.message);
-            let engine = Hop::new("engine", HopStatus::Failed, reason).with_hint(problem.hint.clone());
+            let message = format!("the last start failed: {}", problem.message);
+            let engine = Hop::failed("engine", Problem { message, ..problem.clone() });
             // The hop that is to blame says it already, where there is one.
             let engine = if expected.status == HopStatus::Failed { expected } else { engine };
             [idle("no environment runs"), engine]
@@ -274,13 +265,14 @@ async fn running_hops(home: &Home, error: Option<&Problem>, expected: &Hop) -> [
         matches!(problem.code, EnvironmentLost | HostKeyMismatch | LoginRefused | RunnerUnreachable | TunnelLost)
     });
     if let Some(problem) = broken {
-        return [failed("tunnel", problem), skipped("engine", "it cannot be reached")];
+        return [Hop::failed("tunnel", problem.clone()), Hop::skipped("engine", "it cannot be reached")];
     }
     let began = Instant::now();
     let silent = |reason: String| {
-        let engine = Hop::new("engine", HopStatus::Failed, format!("it does not answer: {reason}"));
+        let message = format!("it does not answer: {reason}");
         let hint = "Look into the log; `overside stop -f` and `overside start` begin with a new environment.";
-        [passed("tunnel", "connected"), took(began, engine.with_hint(hint))]
+        let engine = Hop::failed("engine", Problem::new(ErrorCode::EngineFailed, message, hint));
+        [Hop::passed("tunnel", "connected"), took(began, engine)]
     };
     match tokio::time::timeout(SOCKET, socket::ask(&home.docker_socket(), "/_ping")).await {
         Ok(Ok(answer)) if answer.status == 200 => {
@@ -288,7 +280,7 @@ async fn running_hops(home: &Home, error: Option<&Problem>, expected: &Hop) -> [
                 HopStatus::Passed => format!("{} answers", expected.detail),
                 _ => "answers".to_owned(),
             };
-            [passed("tunnel", "connected"), took(began, passed("engine", detail))]
+            [Hop::passed("tunnel", "connected"), took(began, Hop::passed("engine", detail))]
         }
         Ok(Ok(answer)) => silent(answer.to_string()),
         Ok(Err(error)) => silent(error.to_string()),

@@ -287,9 +287,9 @@ mod tests {
     #[test]
     fn hops_are_shown_with_what_to_do_and_without_trailing_spaces() {
         let shown = hops(&[
-            Hop { took_ms: Some(3), ..Hop::new("dns", HopStatus::Passed, "10.0.0.1") },
-            Hop::new("tcp", HopStatus::Failed, "refused").with_hint("Start sshd."),
-            Hop::new("login", HopStatus::Skipped, ""),
+            Hop { took_ms: Some(3), ..Hop::passed("dns", "10.0.0.1") },
+            Hop::failed("tcp", Problem::new(ErrorCode::RunnerUnreachable, "refused", "Start sshd.")),
+            Hop::skipped("login", ""),
         ]);
         let expected =
             "ok      dns    10.0.0.1 (3 ms)\nFAILED  tcp    refused\n               Start sshd.\n-       login\n";

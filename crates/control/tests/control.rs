@@ -8,8 +8,7 @@ use async_trait::async_trait;
 use overside_control::{Client, Command, Daemon, serve};
 use overside_io::local::Listener;
 use overside_model::{
-    DesktopSettings, ErrorCode, Problem, SessionQuery, State, Status, Usage, UsageDays, UsagePeriod, UsageReport,
-    UsageSessions, UsageSpan,
+    ErrorCode, Problem, SessionQuery, State, Status, UsageDays, UsagePeriod, UsageReport, UsageSessions, UsageSpan,
 };
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;

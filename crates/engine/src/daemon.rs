@@ -267,6 +267,7 @@ fn lost(work: &[Work]) -> Problem {
         format!("this would be lost with the environment: {}", named.join(", ")),
         "Save it with `overside keep`, or go on with `overside stop -f`.",
     )
+    .about(work.to_vec())
 }
 
 fn bind(path: &std::path::Path) -> Result<Listener, Problem> {

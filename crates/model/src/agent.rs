@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EnvironmentId, ErrorCode, Hop, HopStatus, Problem};
+use crate::{EnvironmentId, ErrorCode, Hop, Problem};
 
 /// Version of these messages; changed when an old agent would misunderstand a new client or the reverse.
 pub const PROTOCOL: u32 = 1;
@@ -246,11 +246,14 @@ impl Findings {
     /// The hops `agent`, `runner` and `engine` of a runner's test.
     pub fn hops(&self) -> Vec<Hop> {
         if self.protocol != PROTOCOL {
-            let detail = format!("overside-agent {} speaks protocol {}, not {PROTOCOL}", self.version, self.protocol);
-            let agent = Hop::new("agent", HopStatus::Failed, detail).with_hint("Install one version of both programs.");
-            return vec![agent, Hop::new("runner", HopStatus::Skipped, ""), Hop::new("engine", HopStatus::Skipped, "")];
+            let problem = Problem::new(
+                ErrorCode::AgentIncompatible,
+                format!("overside-agent {} speaks protocol {}, not {PROTOCOL}", self.version, self.protocol),
+                "Install one version of both programs.",
+            );
+            return vec![Hop::failed("agent", problem), Hop::skipped("runner", ""), Hop::skipped("engine", "")];
         }
-        let agent = Hop::new("agent", HopStatus::Passed, format!("overside-agent {}", self.version));
+        let agent = Hop::passed("agent", format!("overside-agent {}", self.version));
         let (no_engine, missing): (Vec<_>, Vec<_>) =
             self.missing.iter().partition(|problem| problem.code == ErrorCode::EngineMissing);
         let failed = |name: &str, problems: &[&Problem]| {
@@ -259,7 +262,8 @@ impl Findings {
                     problems.iter().map(|problem| of(problem)).filter(|text| !text.is_empty()).collect();
                 texts.join(between)
             };
-            Hop::new(name, HopStatus::Failed, all(|it| &it.message, "; ")).with_hint(all(|it| &it.hint, " "))
+            let code = problems.first().map_or(ErrorCode::RunnerUnsuitable, |problem| problem.code);
+            Hop::failed(name, Problem::new(code, all(|it| &it.message, "; "), all(|it| &it.hint, " ")))
         };
         let runner = match &missing[..] {
             [] => {
@@ -269,13 +273,13 @@ impl Findings {
                 };
                 let cpus = self.machine.milli_cpus.div_ceil(1000);
                 let memory = self.machine.memory_bytes as f64 / (1_u64 << 30) as f64;
-                Hop::new("runner", HopStatus::Passed, format!("{means}; {cpus} CPUs, {memory:.1} GiB"))
+                Hop::passed("runner", format!("{means}; {cpus} CPUs, {memory:.1} GiB"))
             }
             problems => failed("runner", problems),
         };
         let engine = match (&self.engine, &no_engine[..]) {
-            (Some(version), []) => Hop::new("engine", HopStatus::Passed, format!("dockerd {version}")),
-            (None, []) => Hop::new("engine", HopStatus::Skipped, ""),
+            (Some(version), []) => Hop::passed("engine", format!("dockerd {version}")),
+            (None, []) => Hop::skipped("engine", ""),
             (_, problems) => failed("engine", problems),
         };
         vec![agent, runner, engine]

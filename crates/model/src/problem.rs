@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Work;
+
 /// Why something failed, for programs: shells match on this, never on text. A code is added when a consumer needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
@@ -50,6 +52,8 @@ pub enum ErrorCode {
     TunnelLost,
     /// The user's session is on another computer.
     SessionElsewhere,
+    /// Docker's tools go somewhere else than to Overside.
+    ContextElsewhere,
     /// The environment is gone: its agent ended or its lease ran out.
     EnvironmentLost,
     /// Provisioning took longer than the start time-out.
@@ -90,12 +94,22 @@ pub struct Problem {
     pub message: String,
     /// One sentence: what to do next. Empty where there is nothing to do.
     pub hint: String,
+    /// The work that it is about, which `message` names as well: shells that speak another language than it say it anew.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "ts", ts(as = "Option<Vec<Work>>", optional))]
+    pub work: Vec<Work>,
 }
 
 impl Problem {
     /// A problem with its next step.
     pub fn new(code: ErrorCode, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: hint.into() }
+        Self { code, message: message.into(), hint: hint.into(), work: Vec::new() }
+    }
+
+    /// The same about this work.
+    #[must_use]
+    pub fn about(self, work: Vec<Work>) -> Self {
+        Self { work, ..self }
     }
 
     /// Message and hint as one text, as stderr and the Docker API show it.

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{ErrorCode, Problem};
+
 /// A runner as it is added: its name in the settings, and where it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
@@ -123,21 +125,44 @@ pub struct Hop {
     pub detail: String,
     /// What to do next, one sentence. Empty where there is nothing to do.
     pub hint: String,
+    /// Why it does not work, for shells that speak another language than `detail` and `hint`. Each failed hop has one; of the noted
+    /// ones those that have a problem.
+    #[serde(default)]
+    pub code: Option<ErrorCode>,
     /// Milliseconds that it took; none where nothing was tried.
     pub took_ms: Option<u64>,
 }
 
 impl Hop {
-    /// A hop without a next step.
-    pub fn new(name: &str, status: HopStatus, detail: impl Into<String>) -> Self {
-        Self { name: name.to_owned(), status, detail: detail.into(), hint: String::new(), took_ms: None }
+    /// A hop that works.
+    pub fn passed(name: &str, detail: impl Into<String>) -> Self {
+        Self::without_problem(name, HopStatus::Passed, detail.into(), String::new())
     }
 
-    /// The same with a next step.
+    /// A hop that works, with something to know or to do.
+    pub fn noted(name: &str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::without_problem(name, HopStatus::Noted, detail.into(), hint.into())
+    }
+
+    /// A hop that was not tried, with the reason where it says something.
+    pub fn skipped(name: &str, detail: impl Into<String>) -> Self {
+        Self::without_problem(name, HopStatus::Skipped, detail.into(), String::new())
+    }
+
+    /// A hop that does not work.
+    pub fn failed(name: &str, problem: Problem) -> Self {
+        let Problem { code, message, hint, .. } = problem;
+        Self { code: Some(code), ..Self::without_problem(name, HopStatus::Failed, message, hint) }
+    }
+
+    /// The same where what is behind it works nevertheless.
     #[must_use]
-    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = hint.into();
-        self
+    pub fn in_nobodys_way(self) -> Self {
+        Self { status: HopStatus::Noted, ..self }
+    }
+
+    fn without_problem(name: &str, status: HopStatus, detail: String, hint: String) -> Self {
+        Self { name: name.to_owned(), status, detail, hint, code: None, took_ms: None }
     }
 }
 

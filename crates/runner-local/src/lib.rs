@@ -16,7 +16,7 @@ use std::{
 use async_trait::async_trait;
 use overside_io::{BoxedStream, local};
 use overside_model::{
-    EnvironmentId, ErrorCode, Hop, HopStatus, Problem,
+    EnvironmentId, ErrorCode, Hop, Problem,
     agent::{EnvironmentFacts, EnvironmentSpec, Findings, Found, PROTOCOL},
 };
 use overside_runner::{
@@ -125,10 +125,8 @@ impl Local {
 
     /// What the agent finds on this machine, as hops: the agent itself, what environments need, and the engine.
     async fn look(&self) -> Vec<Hop> {
-        let skipped = |name| Hop::new(name, HopStatus::Skipped, "");
         let failed = |problem: Problem| {
-            let agent = Hop::new("agent", HopStatus::Failed, problem.message).with_hint(problem.hint);
-            vec![agent, skipped("runner"), skipped("engine")]
+            vec![Hop::failed("agent", problem), Hop::skipped("runner", ""), Hop::skipped("engine", "")]
         };
         let child = match self.spawn_check() {
             Ok(child) => child,

@@ -269,6 +269,21 @@ fn a_refused_turning_off_says_why_and_can_be_forced() {
 }
 
 #[test]
+fn a_problem_is_told_in_the_users_language() {
+    let told = |code, work: Vec<Work>, tag| {
+        let problem = Problem::new(code, "no route to office", "").about(work);
+        let status = Status { error: Some(problem), session: None, ..quiet(State::Failed) };
+        texts(&scene(Link::Here { status: Box::new(status) }, tag), &later(0))[1..3].to_vec()
+    };
+    let next = format!("({})", short("Check the network, and that the machine is on and its SSH server answers."));
+    assert_eq!(told(ErrorCode::RunnerUnreachable, vec![], "en"), ["(no route to office)", &*next]);
+    let next = "(请检查网络，并确认该机器已开机、SSH 服务有响应。)";
+    assert_eq!(told(ErrorCode::RunnerUnreachable, vec![], "zh"), ["(无法连接运行器)", next]);
+    let work = vec![Work { kind: WorkKind::Volume, name: "data".to_owned(), kept_in: None }];
+    assert_eq!(told(ErrorCode::WorkWouldBeLost, work, "zh"), ["(有工作成果将会丢失)", "(尚未保存：data)"]);
+}
+
+#[test]
 fn a_long_or_broken_text_does_not_make_a_wide_menu() {
     assert_eq!(short(&"é".repeat(72)), "é".repeat(72));
     assert_eq!(short(&"é".repeat(73)), format!("{}…", "é".repeat(71)));

@@ -205,6 +205,16 @@ fn a_lost_environment_is_told_and_a_connection_that_is_being_mended_is_not() {
 }
 
 #[test]
+fn a_failure_is_told_in_the_users_language() {
+    let mut desk = Desk { words: Arc::new(Words::of("zh-CN")), ..Desk::new() };
+    let Change::Show(notice) = desk.sees(failed("no dockerd")) else { panic!("nothing") };
+    assert_eq!(
+        notice.body,
+        "运行器上没有 Docker 引擎。请在运行器上安装 Docker 引擎；Debian 和 Ubuntu 上的软件包是 docker.io。"
+    );
+}
+
+#[test]
 fn a_question_comes_before_everything_else() {
     let mut desk = Desk::new();
     let error = Some(Problem::new(ErrorCode::FairUse, "used up", ""));

@@ -38,13 +38,13 @@ impl Desk {
         Self::on(TempHome::new()?, variables)
     }
 
-    /// A desktop on a machine with an organisation's policy. Its daemon is to be started by [`Self::start_daemon`]. Needs
+    /// A desktop on a machine with an organisation's policy, and with some more environment variables. Its daemon is to be started by [`Self::start_daemon`]. Needs
     /// root.
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn with_policy(policy: &str) -> Result<Self> {
-        Self::on(TempHome::new()?.with_policy(policy)?, &[])
+    pub fn with_policy(policy: &str, variables: &[(&str, &str)]) -> Result<Self> {
+        Self::on(TempHome::new()?.with_policy(policy)?, variables)
     }
 
     fn on(mut home: TempHome, variables: &[(&str, &str)]) -> Result<Self> {

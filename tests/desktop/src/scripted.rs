@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result};
 use overside_control::{Command, Daemon, serve};
 use overside_io::local::Listener;
 use overside_model::{
-    Answer, ErrorCode, Hop, HopStatus, HostKey, KeepOrder, Problem, Question, RunnerEntry, RunnerStatus, Settings, State,
-    Status, Work, WorkKind,
+    Answer, ErrorCode, Hop, HostKey, KeepOrder, Problem, Question, RunnerEntry, RunnerStatus, Settings, State, Status,
+    Work, WorkKind,
 };
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
@@ -259,13 +259,19 @@ impl Daemon for Script {
     /// The one that is here and those that were added work, any other is not reached.
     async fn test_runner(&self, name: &str) -> Result<Vec<Hop>, Problem> {
         if name == "local" || held(&self.added).iter().any(|entry| entry.name == name) {
-            return Ok(vec![Hop::new("engine", HopStatus::Passed, "Docker 28.5")]);
+            return Ok(vec![Hop::passed("engine", "Docker 28.5")]);
         }
         Ok(vec![
-            Hop::new("dns", HopStatus::Passed, "office is 192.0.2.7"),
-            Hop::new("tcp", HopStatus::Failed, "192.0.2.7 refuses connections on port 22")
-                .with_hint("Start the SSH server there."),
-            Hop::new("login", HopStatus::Skipped, "not tried"),
+            Hop::passed("dns", "192.0.2.7"),
+            Hop::failed(
+                "tcp",
+                Problem::new(
+                    ErrorCode::RunnerUnreachable,
+                    "192.0.2.7 refuses connections on port 22",
+                    "Start the SSH server there.",
+                ),
+            ),
+            Hop::skipped("login", ""),
         ])
     }
 

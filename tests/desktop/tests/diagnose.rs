@@ -26,6 +26,41 @@ fn the_way_is_clear_with_a_daemon_and_ends_at_it_without_one() -> Result<()> {
     Ok(())
 }
 
+/// The parts of programs' and protocols' names that are the same in every language.
+const NAMES: &[&str] = &["overside", "docker", "dockerd", "agent", "root", "cgroups", "dfsg"];
+
+#[test]
+fn a_chinese_user_reads_about_every_hop_in_chinese() -> Result<()> {
+    let desk = Desk::with(&[("LANG", "zh_CN.UTF-8")])?;
+    let daemon = Daemon::enabled(desk.home())?;
+    let page = Page::open(&desk)?;
+    page.go_to("diagnose")?;
+    has_verdict(&page, "通往引擎的路径畅通")?;
+    for off in [false, true] {
+        if off {
+            desk.overside(&["stop"])?.success()?;
+            page.click("[aria-labelledby=diagnose] button")?;
+            has_verdict(&page, "中断于：Docker 套接字")?;
+        }
+        let told = page.text("[aria-labelledby=diagnose] ol")?;
+        let english: Vec<&str> = told
+            // Every other part is quoted: a command, or a name of the user's.
+            .split(['`', '"'])
+            .step_by(2)
+            .flat_map(str::split_whitespace)
+            .filter(|word| !word.contains('/'))
+            .flat_map(|word| word.split(|letter: char| !letter.is_ascii_alphabetic()))
+            .filter(|word| word.len() > 2 && word.chars().all(|letter| letter.is_ascii_lowercase()))
+            .filter(|word| !NAMES.contains(word))
+            .collect();
+        assert!(english.is_empty(), "{english:?} in {told}");
+        page.screenshot(if off { "diagnose-off-light-zh" } else { "diagnose-clear-light-zh" })?;
+    }
+    drop(page);
+    daemon.terminate()?.success()?;
+    Ok(())
+}
+
 #[test]
 fn a_bundle_is_saved_also_without_a_daemon() -> Result<()> {
     let desk = Desk::with(&[("LANG", "zh_CN.UTF-8"), ("GTK_THEME", "Adwaita:dark")])?;

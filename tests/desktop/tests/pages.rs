@@ -18,7 +18,7 @@ fn session() -> Option<SessionStatus> {
         id: SessionId::from_random(0x1234_5678_9abc),
         started_at: (Timestamp::now() - SignedDuration::from_secs(754)).to_string(),
         environment: Some(EnvironmentId::from_random(0x9f3c_21ab_77de)),
-        notes: vec!["4 of the 8 CPUs that were asked for: this machine has no more".to_owned()],
+        notes: vec!["The environment has 4 CPUs instead of 8: the runner has no more.".to_owned()],
     })
 }
 
@@ -116,7 +116,7 @@ fn a_locked_value_cannot_be_changed_and_its_reason_stands_beside_it() {
         "settings": { "size.memory": { "value": "4GiB", "locked": true }, "notifications": { "value": false, "locked": true } },
         "longest-idle-timeout": "15m",
     });
-    let desk = Desk::with_policy(&policy.to_string()).unwrap();
+    let desk = Desk::with_policy(&policy.to_string(), &[]).unwrap();
     let daemon = desk.start_daemon().unwrap();
     let page = Page::open(&desk).unwrap();
     page.wait_for_state("stopped").unwrap();

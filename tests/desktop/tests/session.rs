@@ -36,7 +36,7 @@ fn session(variables: &[(&str, &str)], suffix: &str) -> Result<()> {
 
     // What would be lost is named first.
     page.click("[role=switch]")?;
-    page.wait_for("document.querySelector('[role=alert]')?.innerText.includes('volume data')")?;
+    page.wait_for("document.querySelector('[role=alert]')?.innerText.includes('data')")?;
     page.screenshot(&format!("session-refused-{suffix}"))?;
     page.click("[role=alert] button")?;
     page.wait_for_state("stopped")?;

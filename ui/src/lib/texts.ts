@@ -1,5 +1,6 @@
 import en from '../../messages/en.json';
 import chinese from '../../messages/zh-CN.json';
+import type { ErrorCode, Hop, Problem } from './generated/model';
 
 /** The name of a text; English has them all, so a missing one is a type error. */
 export type TextKey = keyof typeof en;
@@ -12,6 +13,16 @@ export function languageFor(tag: string): Language {
   return /^zh(?![a-z])/i.test(tag) ? 'zh-CN' : 'en';
 }
 
+/** A problem or a hop in the words of a language. */
+export interface Told {
+  /** What it is. */
+  message: string;
+  /** What to do next; empty where there is nothing to do. */
+  next: string;
+  /** The daemon's own English sentences, where they say more than the message files can. */
+  details: string | null;
+}
+
 /** What the daemon says in English and the message files have as well, with a group for each placeholder. */
 const SAID = (Object.keys(en) as TextKey[])
   .filter((key) => key.startsWith('said.'))
@@ -19,6 +30,10 @@ const SAID = (Object.keys(en) as TextKey[])
     const pattern = en[key].replace(/[.*+?^$|()[\]\\]/g, '\\$&').replace(/\{(\w+)\}/g, '(?<$1>.+)');
     return [key, new RegExp(`^${pattern}$`)] as const;
   });
+
+function inEnglish({ message, hint }: Problem): string {
+  return hint ? `${message}. ${hint}` : message;
+}
 
 /** The texts and number formats of one language. */
 export class Texts {
@@ -37,11 +52,41 @@ export class Texts {
 
   /** A sentence of the daemon's in this language; as it was said where the message files do not have it. */
   said(sentence: string): string {
-    for (const [key, pattern] of SAID) {
-      const found = pattern.exec(sentence);
-      if (found) return this.text(key, found.groups);
+    return this.known(sentence) ?? sentence;
+  }
+
+  /** The title of a problem, by its code; one that only a newer daemon knows has none. */
+  title(code: ErrorCode): string | null {
+    // A code without a text is a type error here.
+    const key = `problem.${code}` satisfies TextKey;
+    return key in en ? this.text(key) : null;
+  }
+
+  /**
+   * A problem below its title. The daemon speaks English; in another language its sentences are what the message files have of
+   * them, or else the next step by the problem's code, with the sentences themselves as details.
+   */
+  problem(problem: Problem): Told {
+    const next = this.maybe(`problem.${problem.code}.next` satisfies TextKey, '');
+    const known = this.known(problem.message);
+    if (this.language === 'en') return { message: problem.message, next: problem.hint || next, details: null };
+    if (known) return { message: known, next: this.known(problem.hint) ?? next, details: null };
+    return { message: '', next, details: inEnglish(problem) };
+  }
+
+  /** A problem in one line, without a title above it. */
+  refusal(problem: Problem): string {
+    const told = this.problem(problem);
+    return told.message || this.text('problem.in-one', { title: this.title(problem.code) ?? problem.message, next: told.next });
+  }
+
+  /** What was found of a hop. */
+  hop(hop: Hop): Told {
+    if (this.language === 'en' || this.known(hop.detail) || !hop.code) {
+      return { message: this.said(hop.detail), next: this.said(hop.hint), details: null };
     }
-    return sentence;
+    const told = this.problem({ code: hop.code, message: hop.detail, hint: hop.hint });
+    return { ...told, message: this.title(hop.code) ?? '' };
   }
 
   /** An amount of time as people tell it: "2h 5m", "41m", "12s". Of what is longer than a minute the seconds are left out. */
@@ -84,6 +129,17 @@ export class Texts {
   cost(amount: number): string {
     const digits = amount > 0 && amount < 0.01 ? 4 : 2;
     return new Intl.NumberFormat(this.language, { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(amount);
+  }
+
+  /** A sentence of the daemon's, if the message files have it; so may what is filled in. */
+  private known(sentence: string): string | null {
+    if (this.language === 'en') return sentence;
+    for (const [key, pattern] of SAID) {
+      const groups = pattern.exec(sentence)?.groups;
+      if (groups) return this.text(key, Object.fromEntries(Object.entries(groups).map(([name, value]) => [name, this.said(value)])));
+      if (pattern.test(sentence)) return this.text(key);
+    }
+    return null;
   }
 
   private date(parts: Intl.DateTimeFormatOptions): Intl.DateTimeFormat {

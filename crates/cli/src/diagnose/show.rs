@@ -43,16 +43,16 @@ fn mark(status: HopStatus) -> (&'static str, Style) {
 
 #[cfg(test)]
 mod tests {
-    use overside_model::Hop;
+    use overside_model::{ErrorCode, Hop, Problem};
 
     use super::*;
 
     #[test]
     fn the_hop_that_fails_is_named_with_its_next_step() {
         let hops = vec![
-            Hop { took_ms: Some(3), ..Hop::new("daemon", HopStatus::Passed, "overside 0.1.0 answers") },
-            Hop::new("agent", HopStatus::Failed, "it is not there").with_hint("Install it."),
-            Hop::new("engine", HopStatus::Skipped, ""),
+            Hop { took_ms: Some(3), ..Hop::passed("daemon", "overside 0.1.0 answers") },
+            Hop::failed("agent", Problem::new(ErrorCode::AgentMissing, "it is not there", "Install it.")),
+            Hop::skipped("engine", ""),
         ];
         let shown = diagnosis(&Diagnosis { hops, log: vec![], bundle: Some("/tmp/b.zip".to_owned()) });
         let plain = anstream::adapter::strip_str(&shown).to_string();

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Duration};
 
 use overside_io::BoxedStream;
-use overside_model::{ErrorCode, Hop, HopStatus, HostKey, Problem, Question};
+use overside_model::{ErrorCode, HostKey, Problem, Question};
 use russh::{
     Preferred,
     client::{self, Handle},
@@ -45,7 +45,7 @@ pub(super) async fn connect(route: Route<'_>, trail: &mut Trail) -> Result<Outer
             Err(blocked) => {
                 let where_ = hops.into_hops(&[]).pop().map(|hop| hop.name).unwrap_or_default();
                 let message = format!("jump host {} ({where_}): {}", host.name, blocked.problem.message);
-                trail.push(Hop::new("jump", HopStatus::Failed, message).with_hint(&*blocked.problem.hint));
+                trail.failed("jump", &Problem { message, ..blocked.problem.clone() });
                 return Err(blocked);
             }
         }

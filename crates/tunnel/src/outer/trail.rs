@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use overside_model::{Hop, HopStatus, Problem};
+use overside_model::{Hop, Problem};
 
 /// Notes hops with the time that each of them took.
 #[derive(Debug)]
@@ -20,17 +20,17 @@ impl Default for Trail {
 impl Trail {
     /// A hop that works.
     pub fn passed(&mut self, name: &str, detail: impl Into<String>) {
-        self.push(Hop::new(name, HopStatus::Passed, detail));
+        self.push(Hop::passed(name, detail));
     }
 
     /// A hop that works, with something to know.
     pub fn noted(&mut self, name: &str, detail: impl Into<String>, hint: impl Into<String>) {
-        self.push(Hop::new(name, HopStatus::Noted, detail).with_hint(hint));
+        self.push(Hop::noted(name, detail, hint));
     }
 
     /// A hop that does not work.
     pub fn failed(&mut self, name: &str, problem: &Problem) {
-        self.push(Hop::new(name, HopStatus::Failed, &*problem.message).with_hint(&*problem.hint));
+        self.push(Hop::failed(name, problem.clone()));
     }
 
     /// A hop that took place somewhere else.
@@ -45,7 +45,7 @@ impl Trail {
     pub fn into_hops(mut self, names: &[&str]) -> Vec<Hop> {
         for name in names {
             if !self.hops.iter().any(|hop| hop.name == *name) {
-                self.hops.push(Hop::new(name, HopStatus::Skipped, ""));
+                self.hops.push(Hop::skipped(name, ""));
             }
         }
         self.hops

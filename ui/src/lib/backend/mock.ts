@@ -119,7 +119,7 @@ const RUNNERS: RunnerStatus[] = [
 ];
 
 function hop(name: string, status: Hop['status'], detail: string, took_ms: number | null, hint = ''): Hop {
-  return { name, status, detail, hint, took_ms };
+  return { name, status, detail, hint, code: status === 'failed' ? 'runner-unreachable' : null, took_ms };
 }
 
 /** The way to a runner; to one that is not this machine it ends half-way. */
@@ -131,9 +131,9 @@ function hops(runner: string): Hop[] {
     ];
   }
   return [
-    hop('dns', 'passed', 'office is 192.0.2.7', 12),
+    hop('dns', 'passed', '192.0.2.7', 12),
     hop('tcp', 'failed', 'connection refused on 192.0.2.7 port 22', 1, 'Start the SSH server there.'),
-    hop('login', 'skipped', 'not tried', null),
+    hop('login', 'skipped', '', null),
   ];
 }
 

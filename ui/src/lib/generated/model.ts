@@ -556,6 +556,11 @@ detail: string,
  */
 hint: string, 
 /**
+ * Why it does not work, for shells that speak another language than `detail` and `hint`. Each failed hop has one; of the noted
+ * ones those that have a problem.
+ */
+code: ErrorCode | null, 
+/**
  * Milliseconds that it took; none where nothing was tried.
  */
 took_ms: number | null, };
@@ -614,9 +619,13 @@ message: string,
 /**
  * One sentence: what to do next. Empty where there is nothing to do.
  */
-hint: string, };
+hint: string, 
+/**
+ * The work that it is about, which `message` names as well: shells that speak another language than it say it anew.
+ */
+work?: Array<Work>, };
 
 /**
  * Why something failed, for programs: shells match on this, never on text. A code is added when a consumer needs it.
  */
-export type ErrorCode = "stopped" | "invalid-settings" | "socket-path" | "already-running" | "daemon-unreachable" | "agent-missing" | "agent-incompatible" | "engine-missing" | "runner-unsuitable" | "disk-full" | "runner-unreachable" | "host-key-unknown" | "host-key-changed" | "key-locked" | "keyring-unavailable" | "runner-refused" | "engine-failed" | "host-key-mismatch" | "login-refused" | "tunnel-lost" | "session-elsewhere" | "environment-lost" | "start-timed-out" | "request-refused" | "cancelled" | "suspended" | "fair-use" | "work-would-be-lost" | "keep-failed" | "policy" | "unknown-name" | "daemon-incompatible" | "internal" | "unknown";
+export type ErrorCode = "stopped" | "invalid-settings" | "socket-path" | "already-running" | "daemon-unreachable" | "agent-missing" | "agent-incompatible" | "engine-missing" | "runner-unsuitable" | "disk-full" | "runner-unreachable" | "host-key-unknown" | "host-key-changed" | "key-locked" | "keyring-unavailable" | "runner-refused" | "engine-failed" | "host-key-mismatch" | "login-refused" | "tunnel-lost" | "session-elsewhere" | "context-elsewhere" | "environment-lost" | "start-timed-out" | "request-refused" | "cancelled" | "suspended" | "fair-use" | "work-would-be-lost" | "keep-failed" | "policy" | "unknown-name" | "daemon-incompatible" | "internal" | "unknown";
