@@ -131,8 +131,78 @@ fn static_agent(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
             .env("RUSTFLAGS", flags.trim()),
     )?;
     let agent = workspace.target.join(&target).join(profile.directory()).join("overside-agent");
-    elf::require_static(&agent)?;
+    elf::require_static(&agent, env::consts::ARCH)?;
     Ok(agent)
+}
+
+/// A kind of machine that is not this one.
+struct Foreign {
+    machine: &'static str,
+    target: &'static str,
+    compiler: &'static str,
+}
+
+/// The kinds that a runner may be of and this machine is not.
+fn foreign() -> Option<&'static Foreign> {
+    const AARCH64: Foreign =
+        Foreign { machine: "aarch64", target: "aarch64-unknown-linux-musl", compiler: "aarch64-linux-gnu-gcc" };
+    (env::consts::ARCH == "x86_64").then_some(&AARCH64)
+}
+
+/// The names of the agents for other kinds of machines, as the SSH runner looks for them beside its own.
+pub(crate) fn foreign_agents() -> Vec<String> {
+    foreign().into_iter().map(Foreign::agent).collect()
+}
+
+impl Foreign {
+    fn agent(&self) -> String {
+        format!("overside-agent-{}", self.machine)
+    }
+
+    /// `cargo` for the agent on such a machine.
+    fn cargo(&self, workspace: &Workspace, subcommand: &str) -> Command {
+        let variable = self.target.replace('-', "_");
+        let mut cargo = cargo(workspace, subcommand);
+        cargo
+            .args(["-p", "overside-agent", "--target", self.target])
+            .env(format!("CARGO_TARGET_{}_LINKER", variable.to_uppercase()), self.compiler)
+            .env(format!("CARGO_TARGET_{}_RUNNER", variable.to_uppercase()), format!("qemu-{}-static", self.machine))
+            .env(format!("CC_{variable}"), self.compiler);
+        cargo
+    }
+}
+
+/// The tests inside of the agents for other kinds of machines, run by an emulator.
+pub(crate) fn foreign_agent_tests(workspace: &Workspace) -> Vec<Command> {
+    let tests = |foreign: &Foreign| {
+        let mut cargo = foreign.cargo(workspace, "test");
+        cargo.args(["--bins", "--no-fail-fast"]);
+        cargo
+    };
+    foreign().into_iter().map(tests).collect()
+}
+
+/// Builds the static agents for other kinds of machines beside the programs; gives the path of each. It takes a standard
+/// library for them, which rustup has.
+pub(crate) fn build_foreign_agents(workspace: &Workspace, profile: Profile) -> Result<Vec<PathBuf>> {
+    let build = |foreign: &Foreign| {
+        let Foreign { machine, target, .. } = foreign;
+        if !has_library(target) {
+            command::stream(Command::new("rustup").args(["target", "add", target])).with_context(|| {
+                format!("the agent for {machine} takes a Rust standard library for {target}, which rustup brings")
+            })?;
+        }
+        command::stream(foreign.cargo(workspace, "build").args(profile.flag()))?;
+        let agent = workspace.target.join(target).join(profile.directory()).join("overside-agent");
+        elf::require_static(&agent, machine)?;
+        place_as(&agent, &foreign.agent(), workspace, profile)
+    };
+    foreign().into_iter().map(build).collect()
+}
+
+fn has_library(target: &str) -> bool {
+    let library = command::capture(Command::new("rustc").args(["--print", "target-libdir", "--target", target]));
+    library.is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir())
 }
 
 /// musl where its standard library and compiler are installed, else the host's own libc, linked in. The agent resolves no
@@ -142,9 +212,7 @@ fn static_target() -> Result<String> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let host = text.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV names no host")?;
     let musl = host.replace("-gnu", "-musl");
-    let library = command::capture(Command::new("rustc").args(["--print", "target-libdir", "--target", &musl]));
-    let has_library = library.is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir());
-    let usable = has_library && command::works("musl-gcc", &["--version"]);
+    let usable = has_library(&musl) && command::works("musl-gcc", &["--version"]);
     Ok(if usable { musl } else { host.to_owned() })
 }
 
@@ -155,11 +223,15 @@ pub(crate) fn placed(workspace: &Workspace, profile: Profile) -> PathBuf {
 
 /// Copies a program to its place; one that runs from there goes on undisturbed.
 fn place(program: &Path, workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
+    let name = program.file_name().and_then(|name| name.to_str()).context("a program has no name")?;
+    place_as(program, name, workspace, profile)
+}
+
+fn place_as(program: &Path, name: &str, workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
     let directory = placed(workspace, profile);
     fs_err::create_dir_all(&directory)?;
-    let name = program.file_name().context("a program has no name")?;
     let placed = directory.join(name);
-    let fresh = directory.join(format!(".{}.new", name.to_string_lossy()));
+    let fresh = directory.join(format!(".{name}.new"));
     fs_err::copy(program, &fresh)?;
     fs_err::rename(&fresh, &placed)?;
     Ok(placed)

@@ -1,4 +1,4 @@
-//! Whether a program is static: an ELF file without an interpreter starts on any distribution.
+//! What a program is: an ELF file without an interpreter starts on any distribution, of the machine that it is for.
 
 use std::path::Path;
 
@@ -6,12 +6,20 @@ use anyhow::{Context as _, Result, bail};
 
 /// Type of the program header that names a dynamic linker.
 const PT_INTERP: u32 = 3;
+/// Kinds of machines with their numbers in ELF files.
+const MACHINES: [(&str, u16); 2] = [("x86_64", 0x3e), ("aarch64", 0xb7)];
 
-/// Fails unless the file is a 64-bit little-endian ELF program without an interpreter.
-pub(crate) fn require_static(path: &Path) -> Result<()> {
+/// Fails unless the file is a 64-bit little-endian ELF program without an interpreter, for a machine of this kind, as
+/// [`std::env::consts::ARCH`] names kinds.
+pub(crate) fn require_static(path: &Path, machine: &str) -> Result<()> {
     let bytes = fs_err::read(path)?;
     if has_interpreter(&bytes).with_context(|| format!("{} is not a 64-bit ELF program", path.display()))? {
         bail!("{} is not static: it asks for a dynamic linker", path.display());
+    }
+    let number = MACHINES.iter().find(|(name, _)| *name == machine).map(|(_, number)| *number);
+    // e_machine
+    if bytes.get(18..20).map(|bytes| u16::from_le_bytes([bytes[0], bytes[1]])) != number {
+        bail!("{} is not for {machine}", path.display());
     }
     Ok(())
 }
@@ -41,7 +49,7 @@ mod tests {
     #[test]
     fn the_test_itself_is_dynamic() {
         let me = std::env::current_exe().unwrap();
-        let error = require_static(&me).unwrap_err().to_string();
+        let error = require_static(&me, std::env::consts::ARCH).unwrap_err().to_string();
         assert!(error.contains("is not static"), "{error}");
     }
 

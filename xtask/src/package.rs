@@ -26,7 +26,7 @@ use crate::{
 const NAME: &str = "overside";
 
 /// The steps of [`build_all`].
-pub(crate) const STEPS: usize = 5;
+pub(crate) const STEPS: usize = 6;
 
 /// In one line.
 const SUMMARY: &str = "Docker on your laptop, the engine elsewhere";
@@ -53,7 +53,10 @@ struct Release {
 pub(crate) fn run() -> Result<()> {
     let workspace = Workspace::find()?;
     let mut steps = Steps::new(1 + STEPS);
-    packages::ensure(&mut steps, &[packages::BUILD, packages::DESKTOP, packages::PACKAGING, node::packages()])?;
+    packages::ensure(
+        &mut steps,
+        &[packages::BUILD, packages::DESKTOP, packages::PACKAGING, packages::FOREIGN, node::packages()],
+    )?;
     for package in build_all(&mut steps, &workspace)? {
         println!("{}", package.display());
     }
@@ -64,6 +67,7 @@ pub(crate) fn run() -> Result<()> {
 pub(crate) fn build_all(steps: &mut Steps, workspace: &Workspace) -> Result<Vec<PathBuf>> {
     steps.loud("UI", || artifacts::ui(workspace))?;
     steps.loud("overside and overside-agent", || artifacts::programs(workspace, Profile::Release))?;
+    steps.loud("agents for other machines", || artifacts::build_foreign_agents(workspace, Profile::Release))?;
     steps.loud("overside-desktop", || artifacts::desktop(workspace, Profile::Release))?;
     let place = place(workspace);
     if place.exists() {

@@ -70,6 +70,12 @@ pub(crate) const DESKTOP_TESTS: &[Package] = &[
 pub(crate) const CONFORMANCE: &[Package] =
     &[Always("docker-registry"), Always("openssh-client"), Always("python3"), Always("python3-venv")];
 
+/// What builds agents for other kinds of machines.
+pub(crate) const FOREIGN: &[Package] = &[Always("gcc-aarch64-linux-gnu"), Always("libc6-dev-arm64-cross")];
+
+/// What runs them here.
+pub(crate) const EMULATION: &[Package] = &[Always("qemu-user-static")];
+
 /// What makes the packages, besides dpkg's own tools.
 pub(crate) const PACKAGING: &[Package] = &[Always("dpkg-dev"), Always("rpm")];
 

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every check and test, cheap ones first, and one closing line.
 
 mod conformance;
+mod foreign;
 mod fuzz;
 mod guard;
 mod package;
@@ -44,6 +45,8 @@ enum Part {
     Fuzz,
     /// What speaks through named pipes, as Windows programs under wine; only when it is named
     Windows,
+    /// The agent for other kinds of machines, under emulation; only when it is named
+    Foreign,
     /// The .deb on a clean Debian, the .rpm beside it; only when it is named
     Package,
     /// --histories random histories of the session machine against its model; only when it is named
@@ -51,7 +54,8 @@ enum Part {
 }
 
 /// Parts that run only when they are named.
-const ONLY_NAMED: [Part; 5] = [Part::Conformance, Part::Fuzz, Part::Windows, Part::Package, Part::Session];
+const ONLY_NAMED: [Part; 6] =
+    [Part::Conformance, Part::Fuzz, Part::Windows, Part::Foreign, Part::Package, Part::Session];
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -99,6 +103,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             Part::Conformance => session.conformance(),
             Part::Fuzz => session.fuzz(options.seconds),
             Part::Windows => session.windows(),
+            Part::Foreign => session.foreign(),
             Part::Package => session.package(),
             Part::Session => session.histories(options.histories),
         }
@@ -124,6 +129,7 @@ impl<'a> Session<'a> {
             Part::Unit | Part::Ui | Part::Desktop => 3,
             Part::Agent | Part::Session => 1,
             Part::E2e => 2,
+            Part::Foreign => 3,
             Part::Conformance => 3,
             Part::Windows => 4,
             Part::Package => crate::package::STEPS + 2,
@@ -158,7 +164,10 @@ impl<'a> Session<'a> {
             sets.push(packages::DESKTOP_TESTS);
         }
         if parts.contains(&Part::Package) {
-            sets.extend([packages::PACKAGING, packages::PACKAGE_TESTS]);
+            sets.extend([packages::PACKAGING, packages::PACKAGE_TESTS, packages::FOREIGN]);
+        }
+        if parts.contains(&Part::Foreign) {
+            sets.extend([packages::FOREIGN, packages::EMULATION]);
         }
         if parts.contains(&Part::Conformance) {
             sets.push(packages::CONFORMANCE);

@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use clap_complete::Shell;
 
 use super::command_line;
+use crate::artifacts;
 
 /// The programs, all in one directory, since each looks for the others beside itself.
 pub(super) const PROGRAMS: &[&str] = &["overside", "overside-agent", "overside-desktop", "overside-window"];
@@ -58,6 +59,8 @@ pub(super) struct Item {
 pub(super) enum Content {
     /// A program, copied from there.
     Program(PathBuf),
+    /// A static program for another kind of machine, copied from there.
+    Foreign(PathBuf),
     /// A file that is only read, copied from there.
     File(PathBuf),
     /// A file that is only read.
@@ -76,6 +79,10 @@ pub(super) fn items(root: &Path, programs: &Path, kind: Kind) -> Result<Vec<Item
     let packaging = root.join("packaging");
     for name in PROGRAMS {
         add(format!("{PROGRAM_DIRECTORY}/{name}"), Content::Program(programs.join(name)));
+    }
+    for name in artifacts::foreign_agents() {
+        let program = programs.join(&name);
+        add(format!("{PROGRAM_DIRECTORY}/{name}"), Content::Foreign(program));
     }
     for name in ["overside", "overside-desktop"] {
         add(format!("usr/bin/{name}"), Content::Link(format!("../lib/overside/{name}")));
@@ -119,7 +126,7 @@ pub(super) fn lay_out(items: &[Item], root: &Path) -> Result<()> {
         let path = root.join(&item.path);
         fs_err::create_dir_all(path.parent().context("a file lies in no directory")?)?;
         let mode = match &item.content {
-            Content::Program(from) => {
+            Content::Program(from) | Content::Foreign(from) => {
                 fs_err::copy(from, &path)?;
                 0o755
             }
@@ -230,7 +237,7 @@ mod tests {
     #[test]
     fn the_tree_can_be_laid_out_and_is_readable_for_everybody() {
         let place = tempfile::tempdir().unwrap();
-        for name in PROGRAMS {
+        for name in PROGRAMS.iter().map(|name| (*name).to_owned()).chain(artifacts::foreign_agents()) {
             fs_err::write(place.path().join(name), "").unwrap();
         }
         let root = place.path().join("root");
