@@ -89,11 +89,16 @@ describe('ports and mounts', () => {
     const backend = here({ state: 'running' });
     const { user } = open(backend);
     await user.click(screen.getByRole('tab', { name: 'Ports' }));
-    expect(screen.getByText('No port is forwarded.')).toBeVisible();
-    const ports = [{ address: '127.0.0.1:8080', container: 'web' }];
+    expect(screen.getByText('No container publishes a port.')).toBeVisible();
+    const port = { protocol: 'tcp', container: 'web', container_port: 80, connections: 3, bytes_out: 3_100_000 } as const;
+    const ports = [
+      { ...port, address: '127.0.0.1:8080', bytes_in: 512, problem: null },
+      { ...port, address: '0.0.0.0:81', bytes_in: 0, problem: 'listen tcp4 0.0.0.0:81: bind: permission denied' },
+    ];
     backend.become({ kind: 'here', status: { ...example('running'), ports, mounts: [{ path: '/home/ada/shop' }] } });
-    const row = await screen.findByRole('row', { name: '127.0.0.1:8080 web' });
-    expect(within(row).getByRole('cell')).toHaveTextContent('web');
+    const row = await screen.findByRole('row', { name: '127.0.0.1:8080/tcp web:80 3 512B 3.1MB' });
+    expect(row).toBeVisible();
+    expect(screen.getByText(/permission denied/)).toBeVisible();
     await expectNoBarrier();
     await user.click(screen.getByRole('tab', { name: 'Mounts' }));
     expect(screen.getByRole('cell', { name: '/home/ada/shop' })).toBeVisible();

@@ -6,6 +6,7 @@
 mod init;
 mod mount;
 mod mounts;
+mod netlink;
 mod overlay;
 pub(crate) mod rootlesskit;
 mod tree;

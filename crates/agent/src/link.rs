@@ -12,11 +12,11 @@ use std::{
     time::Duration,
 };
 
-use overside_model::Problem;
+use overside_model::{Problem, Protocol, Publication};
 use rustix::io::{Errno, ioctl_fionbio};
 use tokio::{
     io::Interest,
-    net::{TcpSocket, TcpStream, UnixStream},
+    net::{TcpSocket, TcpStream, UdpSocket, UnixStream},
     sync::{Notify, mpsc, oneshot},
     time::timeout,
 };
@@ -60,7 +60,7 @@ impl Link {
     async fn read(self: Arc<Self>, events: mpsc::Sender<(Event, Option<OwnedFd>)>) {
         loop {
             match self.socket.async_io(Interest::READABLE, || wire::receive::<Event>(&self.socket)).await {
-                Ok(Some((Event::Socket { id }, descriptor))) => {
+                Ok(Some((Event::Answer { id }, descriptor))) => {
                     if let Some(waiting) = self.waiting().remove(&id) {
                         let _ = waiting.send(descriptor);
                     }
@@ -95,22 +95,54 @@ impl Link {
         timeout(ANSWER, self.signalled.notified()).await.during("stopping the environment's processes")
     }
 
-    /// A TCP connection in the environment's network.
-    pub(crate) async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+    /// A UDP socket in the environment's network that exchanges datagrams with one address.
+    pub(crate) async fn exchange(&self, address: SocketAddr) -> io::Result<UdpSocket> {
+        let socket = UdpSocket::from_std(std::net::UdpSocket::from(self.socket(address, true).await?))?;
+        socket.connect(address).await?;
+        Ok(socket)
+    }
+
+    /// Takes a port of the environment's on all addresses, so that nobody there gets it.
+    pub(crate) async fn hold(&self, publication: Publication) -> io::Result<OwnedFd> {
+        let socket = self.socket(publication.socket(), publication.protocol == Protocol::Udp).await?;
+        if publication.address.is_ipv6() {
+            rustix::net::sockopt::set_ipv6_v6only(&socket, true)?;
+        }
+        rustix::net::bind(&socket, &publication.socket())?;
+        Ok(socket)
+    }
+
+    /// Gives the environment addresses of the laptop's.
+    pub(crate) async fn add_addresses(&self, addresses: Vec<IpAddr>) -> io::Result<()> {
+        self.ask(|id| Command::Addresses { id, addresses }).await.map(drop)
+    }
+
+    /// A socket in the environment's network, for the family of an address. It comes out of the environment: were it another
+    /// one, using it fails.
+    async fn socket(&self, address: SocketAddr, datagrams: bool) -> io::Result<OwnedFd> {
+        let socket = self.ask(|id| Command::Socket { id, v6: address.is_ipv6(), datagrams }).await?;
+        let socket = socket.ok_or_else(|| io::Error::from(Errno::AFNOSUPPORT))?;
+        ioctl_fionbio(&socket, true)?;
+        Ok(socket)
+    }
+
+    /// Sends a command that carries `id`, and waits for its answer.
+    async fn ask(&self, command: impl FnOnce(u64) -> Command) -> io::Result<Option<OwnedFd>> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         self.waiting().insert(id, sender);
-        let v6 = matches!(address.ip(), IpAddr::V6(_));
         let answer = async {
-            self.send(&Command::Socket { id, v6 }).await?;
+            self.send(&command(id)).await?;
             receiver.await.map_err(|_| io::Error::from(Errno::NOTCONN))
         };
         let answer = timeout(ANSWER, answer).await;
         self.waiting().remove(&id);
-        let socket = answer??.ok_or_else(|| io::Error::from(Errno::AFNOSUPPORT))?;
-        // It comes out of the environment: were it no TCP socket, connecting fails.
-        ioctl_fionbio(&socket, true)?;
-        let socket = TcpSocket::from_std_stream(std::net::TcpStream::from(socket));
+        answer?
+    }
+
+    /// A TCP connection in the environment's network.
+    pub(crate) async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let socket = TcpSocket::from_std_stream(std::net::TcpStream::from(self.socket(address, false).await?));
         let stream = timeout(CONNECT, socket.connect(address)).await??;
         stream.set_nodelay(true)?;
         Ok(stream)

@@ -2,6 +2,7 @@
 //! are, and no privilege over them is needed.
 
 use std::{
+    net::Ipv4Addr,
     os::fd::{AsRawFd, OwnedFd},
     path::{Path, PathBuf},
     process::Stdio,
@@ -26,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where it is looked for, besides the directories of the engine.
 const STANDARD_PATH: [&str; 5] = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/usr/local/sbin"];
+
+/// The address that it gives to the environment.
+pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 100);
 
 /// Which network namespace to connect, and how.
 #[derive(Debug)]

@@ -53,6 +53,8 @@ pub(crate) fn main() -> ExitCode {
         Ok(prepared) => prepared,
         Err(problem) => return report_failure(&mut reporter, problem),
     };
+    // Only now: the environment's processes have the limit that they were given.
+    overside_io::process::raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
     let result = match runtime {
         Ok(runtime) => runtime.block_on(async {

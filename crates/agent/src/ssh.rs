@@ -6,6 +6,7 @@
 mod forward;
 mod handler;
 mod paced;
+mod ports;
 mod stream;
 mod subsystem;
 

@@ -6,6 +6,7 @@
 use std::{
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
+    net::IpAddr,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
 };
@@ -55,13 +56,24 @@ pub(crate) enum Command {
     Plan(Box<Plan>),
     /// The id maps are written; go on.
     Mapped,
-    /// Make a TCP socket in the environment's network.
+    /// Make a socket in the environment's network.
     Socket {
         /// Chosen by the agent; the answer carries it.
         id: u64,
         /// For IPv6.
         v6: bool,
+        /// For UDP, instead of TCP.
+        datagrams: bool,
     },
+    /// Give the environment these addresses, too, where they can be had.
+    Addresses {
+        /// Chosen by the agent; the answer carries it.
+        id: u64,
+        /// The addresses.
+        addresses: Vec<IpAddr>,
+    },
+    /// dockerd has read out of which numbers it may choose ports.
+    PortsChosen,
     /// Stop every process, where there is no freezer.
     Stop,
     /// Let them go on.
@@ -83,8 +95,8 @@ pub(crate) enum Event {
     Started,
     /// The engine's socket exists; the descriptor names it.
     EngineSocket,
-    /// The socket that was asked for; without a descriptor it could not be made.
-    Socket {
+    /// What was asked for is done; a socket comes along, if it could be made.
+    Answer {
         /// Of the request.
         id: u64,
     },
@@ -158,10 +170,10 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"contents").unwrap();
         file.rewind().unwrap();
-        send(&near, &Event::Socket { id: 7 }, Some(file.as_fd())).unwrap();
+        send(&near, &Event::Answer { id: 7 }, Some(file.as_fd())).unwrap();
         send(&near, &Event::Started, None).unwrap();
         let (event, descriptor) = receive::<Event>(&far).unwrap().unwrap();
-        assert!(matches!(event, Event::Socket { id: 7 }));
+        assert!(matches!(event, Event::Answer { id: 7 }));
         let mut text = String::new();
         std::fs::File::from(descriptor.unwrap()).read_to_string(&mut text).unwrap();
         assert_eq!(text, "contents");

@@ -75,6 +75,12 @@ pub(crate) enum Command {
         #[arg(long, value_enum, default_value = "pretty")]
         format: Format,
     },
+    /// Show the published ports, and what goes through them
+    Ports {
+        /// How to show them
+        #[arg(long, value_enum, default_value = "pretty")]
+        format: Format,
+    },
     /// Find out what keeps docker from reaching the engine; ends with 1 where something does
     Diagnose {
         /// How to show it

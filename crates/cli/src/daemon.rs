@@ -42,6 +42,7 @@ pub(crate) fn run(home: Home, detached: bool) -> Result<(), Problem> {
 }
 
 async fn serve(home: Home, detached: bool) -> Result<(), Problem> {
+    overside_io::process::raise_descriptor_limit();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "the daemon starts");
     let socket = home.docker_socket();
     let policy = Policy::system_path();

@@ -135,6 +135,18 @@ async fn command(command: Command, home: &Home) -> Result<(), Problem> {
             eprint!("{}", show::work("Restored from", &file, &restored));
             Ok(())
         }
+        Command::Ports { format } => {
+            let ports = client.status().await?.ports;
+            match format {
+                Format::Pretty => print!("{}", show::ports(&ports)),
+                Format::Json => {
+                    for port in ports {
+                        println!("{}", serde_json::to_string(&port).unwrap_or_default());
+                    }
+                }
+            }
+            Ok(())
+        }
         Command::Usage { csv: Some(file), .. } => usage::export(home, &client, &file).await,
         Command::Usage { csv: None, format } => usage::show(home, &client, format).await,
         Command::Runner(command) => runner::run(command, home, &client).await,

@@ -2,8 +2,11 @@
 
 use std::{fmt::Write, time::Duration};
 
+use bytesize::ByteSize;
 use overside_config::Home;
-use overside_model::{DesktopSettings, Problem, PromptReason, Settings, State, Status, Usage, Work, settings::TABLE};
+use overside_model::{
+    DesktopSettings, PortStatus, Problem, PromptReason, Settings, State, Status, Usage, Work, settings::TABLE,
+};
 use serde_json::Value;
 
 /// A duration in the two largest units that it has.
@@ -133,6 +136,37 @@ pub(crate) fn work(what: &str, file: &str, work: &[Work]) -> String {
     text
 }
 
+/// `overside ports`.
+pub(crate) fn ports(ports: &[PortStatus]) -> String {
+    let place = |port: &PortStatus| format!("{}/{}", port.address, port.protocol.name());
+    let container = |port: &PortStatus| match port.container_port {
+        Some(own) => format!("{}:{own}", port.container),
+        None => port.container.clone(),
+    };
+    let width = |of: &dyn Fn(&PortStatus) -> String, least: usize| {
+        ports.iter().map(|port| of(port).len()).max().unwrap_or(0).max(least)
+    };
+    let (places, containers) = (width(&place, 15), width(&container, 9));
+    let mut text =
+        format!("{:places$}  {:containers$}  OPEN  {:>10}  {:>10}\n", "ON THIS MACHINE", "CONTAINER", "IN", "OUT");
+    for port in ports {
+        let (place, container) = (place(port), container(port));
+        let _ = match &port.problem {
+            Some(problem) => writeln!(text, "{place:places$}  {container:containers$}  not there: {problem}"),
+            None => {
+                let size = |bytes| ByteSize::b(bytes).display().iec().to_string();
+                let (came, went) = (size(port.bytes_in), size(port.bytes_out));
+                writeln!(
+                    text,
+                    "{place:places$}  {container:containers$}  {:>4}  {came:>10}  {went:>10}",
+                    port.connections
+                )
+            }
+        };
+    }
+    text
+}
+
 /// `overside settings get`.
 /// Each setting's value and where it comes from are asked by name.
 pub(crate) fn settings(of: impl Fn(&str) -> (Value, String)) -> String {
@@ -167,6 +201,27 @@ mod tests {
             let _ = writeln!(page, "| `{}` | {} | {} | {} |", row.name, plain(&default), row.expected, row.purpose);
         }
         assert_eq!(include_str!("../../../docs/settings.md"), page, "docs/settings.md should be:\n{page}");
+    }
+
+    #[test]
+    fn ports_are_a_table_and_say_why_one_is_not_there() {
+        let port = PortStatus {
+            protocol: overside_model::Protocol::Tcp,
+            address: "0.0.0.0:8080".to_owned(),
+            container: "web".to_owned(),
+            container_port: Some(80),
+            connections: 2,
+            bytes_in: 512,
+            bytes_out: 3 << 20,
+            problem: None,
+        };
+        let lost = PortStatus { problem: Some("listen tcp4: taken".to_owned()), ..port.clone() };
+        assert_eq!(
+            ports(&[port, lost]),
+            "ON THIS MACHINE   CONTAINER  OPEN          IN         OUT\n\
+             0.0.0.0:8080/tcp  web:80        2       512 B     3.0 MiB\n\
+             0.0.0.0:8080/tcp  web:80     not there: listen tcp4: taken\n"
+        );
     }
 
     #[test]

@@ -95,8 +95,10 @@ const READ: &[Method] = &[Method::GET, Method::HEAD];
 const POST: &[Method] = &[Method::POST];
 /// The WebSocket form of attach is a GET.
 const GET: &[Method] = &[Method::GET];
+const DELETE: &[Method] = &[Method::DELETE];
 
-/// The first row that fits decides. Rows are only needed where a route is not simply [`Class::Waking`].
+/// The first row that fits decides. Rows are only needed where a route is not simply [`Class::Waking`], or where something
+/// has to be done around the call: containers that begin or end change which ports are published.
 const TABLE: &[Row] = &[
     row(READ, "/_ping", Class::Passive(IdleAnswer::Ping)),
     row(READ, "/version", Class::Passive(IdleAnswer::Version)),
@@ -119,6 +121,11 @@ const TABLE: &[Row] = &[
     row(POST, "/grpc", Class::H2c),
     rewritten("/containers/create", BodyKind::Container),
     rewritten_until(24, "/containers/{}/start", BodyKind::Start),
+    row(POST, "/containers/{}/start", Class::Waking),
+    row(POST, "/containers/{}/restart", Class::Waking),
+    row(POST, "/containers/{}/stop", Class::Waking),
+    row(POST, "/containers/{}/kill", Class::Waking),
+    row(DELETE, "/containers/{}", Class::Waking),
     rewritten("/volumes/create", BodyKind::Volume),
     rewritten("/services/create", BodyKind::Service),
     rewritten("/services/{}/update", BodyKind::Service),

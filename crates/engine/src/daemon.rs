@@ -133,7 +133,7 @@ impl overside_control::Daemon for Stopper {
                 self.hub.take_over_next()?;
                 // After a failure this starts at once: somebody asks.
                 self.hub.enable()?;
-                enter(&self.hub, "overside start --take-over").await.map(drop)
+                enter(&self.hub, "call", "overside start --take-over").await.map(drop)
             }
             Command::Idle => {
                 // So that the status names it as soon as this returns.
@@ -219,14 +219,14 @@ impl overside_control::Daemon for Stopper {
                 "An environment is made by the first docker command.",
             ));
         }
-        let (_under_way, environment) = enter(&self.hub, "overside keep").await?;
+        let (_under_way, environment) = enter(&self.hub, "call", "overside keep").await?;
         let kept = keep::keep(&environment.link, &order).await?;
         self.hub.handle_kept(&environment.id, &kept);
         Ok(kept)
     }
 
     async fn restore(&self, file: &str) -> Result<Vec<Work>, Problem> {
-        let (_under_way, environment) = enter(&self.hub, "overside restore").await?;
+        let (_under_way, environment) = enter(&self.hub, "call", "overside restore").await?;
         keep::restore(&environment.link, file).await
     }
 
@@ -248,7 +248,11 @@ impl overside_control::Daemon for Stopper {
     }
 
     async fn set_setting(&self, name: &str, value: Value) -> Result<(), Problem> {
-        self.hub.set_setting(name, &value)
+        self.hub.set_setting(name, &value)?;
+        if let Some(environment) = self.hub.environment() {
+            environment.containers.set_on_loopback(self.hub.settings().ports_on_loopback).await;
+        }
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Request, Response, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Full, Limited, combinators::BoxBody};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -69,11 +69,8 @@ pub(crate) async fn send(
     let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let said =
         serde_json::from_slice::<Value>(&body).ok().and_then(|body| Some(body.get("message")?.as_str()?.to_owned()));
-    Err(Problem::new(
-        ErrorCode::EngineFailed,
-        said.unwrap_or_else(|| format!("the engine answered {path} with {status}")),
-        "",
-    ))
+    let code = if status == StatusCode::NOT_FOUND { ErrorCode::UnknownName } else { ErrorCode::EngineFailed };
+    Err(Problem::new(code, said.unwrap_or_else(|| format!("the engine answered {path} with {status}")), ""))
 }
 
 /// Sends JSON, and reads the answer as JSON.

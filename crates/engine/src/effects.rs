@@ -112,7 +112,7 @@ async fn make(hub: &Arc<Hub>, plan: Plan) -> Result<(Record, Arc<Environment>), 
     hub.record_file.update(&record)?;
     step("connect", "Connecting to the engine");
     let swept = provider.clone();
-    let environment = Environment::connect(provider, id, credentials, facts.host_key, hub.patience.subscribe()).await?;
+    let environment = Environment::connect(hub, provider, id, credentials, facts.host_key).await?;
     let environment = Arc::new(environment);
     if elsewhere.is_some() {
         within(FREEZE, "thaw", environment.link.operate(AgentOperation::Thaw)).await?;
@@ -172,7 +172,7 @@ pub(crate) async fn adopt(
         return Err(Problem::new(ErrorCode::EnvironmentLost, "the environment was never ready", ""));
     };
     let id = record.environment.clone();
-    let environment = Environment::connect(provider, id, credentials, host_key, hub.patience.subscribe()).await?;
+    let environment = Environment::connect(hub, provider, id, credentials, host_key).await?;
     within(FREEZE, "thaw", environment.link.operate(AgentOperation::Thaw)).await?;
     Ok(Arc::new(environment))
 }

@@ -1,15 +1,21 @@
 //! Lets calls of Docker clients through to the environment, or holds, answers or refuses them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use overside_docker_api::{Class, IdleAnswer, Route, answer_without_engine, engine_headers};
 use overside_io::BoxedStream;
 use overside_model::{ErrorCode, Problem};
-use overside_proxy::{Admission, Call, Dial, Gate as ProxyGate, Keep};
+use overside_proxy::{Admission, Call, Dial, Gate as ProxyGate, Keep, Publish};
 use overside_session::{ActivityId, Call as SessionCall, CallKind, Client, Decision, Gate};
 
-use crate::{clients::client, environment::Environment, hub::Hub, last_answers::LastAnswers};
+use crate::{
+    clients::client,
+    containers::{Change, Publishing},
+    environment::Environment,
+    hub::Hub,
+    last_answers::LastAnswers,
+};
 
 /// What the table of routes says, in the session's words.
 const fn kind(route: &Route<'_>) -> CallKind {
@@ -40,9 +46,13 @@ pub(crate) struct Doorkeeper {
 }
 
 /// A call of Overside's own that needs the environment, and counts as any other.
-pub(crate) async fn enter(hub: &Arc<Hub>, detail: &str) -> Result<(UnderWay, Arc<Environment>), Problem> {
+pub(crate) async fn enter(
+    hub: &Arc<Hub>,
+    label: &'static str,
+    detail: &str,
+) -> Result<(UnderWay, Arc<Environment>), Problem> {
     let client = Client::default();
-    let call = SessionCall { kind: CallKind::Work, label: "call", detail, shape: "", client: &client };
+    let call = SessionCall { kind: CallKind::Work, label, detail, shape: "", client: &client };
     let (id, decision, _) = hub.handle_call(&call);
     let under_way = UnderWay { hub: hub.clone(), id, waits_for_others: false };
     match under_way.admitted(decision).await? {
@@ -129,8 +139,14 @@ impl ProxyGate for Doorkeeper {
                         let name = name.clone();
                         Box::new(move |answer| answers.keep(&name, question, answer)) as Keep
                     });
+                    let change = Change::of(call.method, call.route.shape).zip(call.route.name);
+                    let publish = change.map(|(change, name)| {
+                        let (environment, reserved) = (environment.clone(), Mutex::default());
+                        Box::new(Publishing { environment, name: name.to_owned(), change, reserved })
+                            as Box<dyn Publish>
+                    });
                     let engine = Arc::new(EngineStreams { under_way: under_way.clone(), environment, name });
-                    return Ok(Admission::Forward { engine, held: Box::new(under_way), keep });
+                    return Ok(Admission::Forward { engine, held: Box::new(under_way), keep, publish });
                 }
                 Passage::Local => match answer_without_engine(&call.route, &self.hub.facts()) {
                     Some(answer) => return Ok(Admission::Answer(answer)),

@@ -306,6 +306,11 @@ impl Hub {
         self.gate.subscribe()
     }
 
+    /// Whether calls pass at the moment.
+    pub(crate) fn is_open(&self) -> bool {
+        *self.gate.borrow() == Gate::Open
+    }
+
     pub(crate) fn environment(&self) -> Option<Arc<Environment>> {
         self.lock().environment()
     }
@@ -355,6 +360,12 @@ impl Hub {
             inner.session.handle_lost(now, problem);
         }
         self.settle(&mut inner, now);
+    }
+
+    /// Shows what has changed beside the machine: ports.
+    pub(crate) fn show(self: &Arc<Self>) {
+        let mut inner = self.lock();
+        self.settle(&mut inner, clock::now());
     }
 
     pub(crate) fn handle_containers(self: &Arc<Self>, id: &EnvironmentId, names: Vec<String>, images: &[String]) {

@@ -12,6 +12,7 @@
 mod accounts;
 mod calendar;
 mod clients;
+mod containers;
 mod daemon;
 mod docker;
 mod effects;

@@ -1,6 +1,7 @@
 //! Byte streams, local sockets and the suspend-aware clock: what every adapter needs of the operating system.
 
 pub mod clock;
+pub mod datagrams;
 pub mod local;
 mod paced;
 pub mod process;

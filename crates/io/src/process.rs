@@ -4,6 +4,27 @@
 #[cfg(target_os = "linux")]
 const MOST: usize = 8;
 
+/// Most descriptors that a process asks for. What it starts inherits them, and some programs close every one that there
+/// could be, so that this is no more than needed.
+#[cfg(unix)]
+const MOST_DESCRIPTORS: u64 = 10_240;
+
+/// Lets this process have thousands of descriptors, where it may: every connection to a published port needs one.
+#[cfg(unix)]
+pub fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(MOST_DESCRIPTORS).min(MOST_DESCRIPTORS);
+    if limit.current.is_some_and(|current| current < most) {
+        // Fewer do for fewer connections.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(most), ..limit });
+    }
+}
+
+/// Windows has no such limit.
+#[cfg(not(unix))]
+pub const fn raise_descriptor_limit() {}
+
 /// The names of a process and of those that started it, nearest first; empty where it has ended or the system does not tell.
 /// The names are the programs' own choice: fit to be shown, not to be trusted.
 #[cfg(target_os = "linux")]

@@ -7,7 +7,7 @@
 //!
 //! Both sides check [`PROTOCOL`]. Unknown fields are ignored, so that either side may be the newer one within a protocol.
 
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,21 @@ pub const ENGINE_SOCKET: &str = "/run/docker.sock";
 /// Put before a path in a `direct-streamlocal` request, it asks for a paced stream (`overside_io::Paced`) over the channel:
 /// flow control per stream, which OpenSSH's client neither has nor needs.
 pub const STREAM_PREFIX: &str = "paced:";
+
+/// The path by which a paced `direct-streamlocal` channel asks for a port in the environment's network: its first line then
+/// is a [`crate::Publication`] in text, and what follows is the stream, or datagrams behind two bytes of length each
+/// (`overside_io::datagrams`). A port that refuses resets the stream.
+pub const PORTS: &str = "/ports";
+
+/// Longest first line of such a stream, in bytes.
+pub const MAX_PORT_LINE: usize = 64;
+
+/// Numbers out of which an environment's engine chooses where it may choose: below those that laptops use for outgoing
+/// connections (Linux from 32768, others from 49152), so that they are mostly free there.
+pub const DYNAMIC_PORTS: std::ops::RangeInclusive<u16> = 30_720..=32_767;
+
+/// Most addresses of the laptop's that an environment knows.
+pub const MAX_ADDRESSES: usize = 64;
 
 /// Longest line of JSON that either side accepts, in bytes. More than any honest message needs.
 pub const MAX_LINE: usize = 64 * 1024;
@@ -178,7 +193,7 @@ pub struct Request {
 }
 
 /// What the client asks of the agent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "operation", rename_all = "kebab-case")]
 pub enum Operation {
     /// Nothing; tells that the agent is there and thinks.
@@ -189,8 +204,22 @@ pub enum Operation {
     Thaw,
     /// New lease terms.
     Lease(LeaseTerms),
+    /// What the environment's engine must know of the laptop before it publishes ports.
+    Ports(LaptopPorts),
     /// Delete the environment. The answer comes when nothing of it is left but the agent, which then ends.
     Delete,
+}
+
+/// Addresses and ports of the laptop, as far as they matter to an engine that publishes as if it were there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaptopPorts {
+    /// Addresses besides loopback that containers are published on, at most [`MAX_ADDRESSES`]. The environment gets them,
+    /// too, and keeps them.
+    pub addresses: Vec<IpAddr>,
+    /// Of [`DYNAMIC_PORTS`], what is taken on the laptop for TCP: the engine chooses others.
+    pub taken_tcp: Vec<u16>,
+    /// The same for UDP.
+    pub taken_udp: Vec<u16>,
 }
 
 /// A line from the agent on the subsystem.

@@ -58,6 +58,8 @@ pub enum ErrorCode {
     EnvironmentLost,
     /// Provisioning took longer than the start time-out.
     StartTimedOut,
+    /// A port that a container publishes cannot be listened on here.
+    PortUnavailable,
     /// A request that cannot be forwarded safely.
     RequestRefused,
     /// The user stopped the session while the call waited.

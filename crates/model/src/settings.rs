@@ -105,6 +105,8 @@ pub struct Settings {
     pub select_context: bool,
     /// Also serve the well-known Docker socket while enabled.
     pub default_socket: bool,
+    /// Listen for published ports on loopback only, whatever address they are published on.
+    pub ports_on_loopback: bool,
     /// Start the desktop app when the user logs in.
     pub start_at_login: bool,
     /// Show the desktop's notifications.
@@ -139,6 +141,7 @@ impl Default for Settings {
             memory_bytes: 8 << 30,
             select_context: true,
             default_socket: false,
+            ports_on_loopback: false,
             start_at_login: false,
             notifications: true,
             language: Language::System,
@@ -165,6 +168,9 @@ pub struct Setting {
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
+
+const AS_PUBLISHED: &str = "as-published";
+const LOOPBACK: &str = "loopback";
 
 /// All settings, in the order in which they are shown.
 pub const TABLE: &[Setting] = &[
@@ -274,6 +280,13 @@ pub const TABLE: &[Setting] = &[
         set: |s, v| boolean(v).map(|b| s.default_socket = b),
     },
     Setting {
+        name: "ports.bind",
+        expected: "as-published or loopback",
+        purpose: "Where published ports are on this machine: on the addresses that docker was given, or on loopback only.",
+        get: |s| if s.ports_on_loopback { LOOPBACK } else { AS_PUBLISHED }.into(),
+        set: |s, v| one_of(v, [AS_PUBLISHED, LOOPBACK]).map(|choice| s.ports_on_loopback = choice == LOOPBACK),
+    },
+    Setting {
         name: "start-at-login",
         expected: "true or false",
         purpose: "Start the desktop app when you log in.",
@@ -375,6 +388,10 @@ impl Settings {
             expected: setting.expected,
         })
     }
+}
+
+fn one_of(value: &Value, choices: [&'static str; 2]) -> Option<&'static str> {
+    choices.into_iter().find(|choice| value.as_str() == Some(choice))
 }
 
 fn boolean(value: &Value) -> Option<bool> {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EnvironmentId, Language, Problem, SessionId, Settings};
+use crate::{EnvironmentId, Language, Problem, Protocol, SessionId, Settings};
 
 /// The state of the session as users see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -120,10 +120,22 @@ pub struct Usage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct PortStatus {
+    /// TCP or UDP.
+    pub protocol: Protocol,
     /// Address and port on the laptop.
     pub address: String,
     /// The container that publishes it.
     pub container: String,
+    /// The container's own port; none for one with the host's network.
+    pub container_port: Option<u16>,
+    /// Connections, or UDP flows, that are open.
+    pub connections: u32,
+    /// Bytes that went into the container since the port is there.
+    pub bytes_in: u64,
+    /// Bytes that came out of it.
+    pub bytes_out: u64,
+    /// Why nothing listens there, if nothing does.
+    pub problem: Option<String>,
 }
 
 /// A bind mount.

@@ -157,6 +157,8 @@ pub(crate) fn whole(bytes: impl Into<Bytes>) -> Body {
 pub(crate) fn failure(problem: &Problem) -> Response<Body> {
     let status = match problem.code {
         ErrorCode::RequestRefused => StatusCode::BAD_REQUEST,
+        // As the engine answers when it cannot publish a port.
+        ErrorCode::PortUnavailable => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorCode::TunnelLost | ErrorCode::EnvironmentLost => StatusCode::BAD_GATEWAY,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };

@@ -38,6 +38,23 @@ pub type Keep = Box<dyn FnOnce(LocalAnswer) + Send + Sync>;
 /// Kept for as long as the call lasts: the call counts as activity until it is dropped.
 pub type Held = Box<dyn Any + Send + Sync>;
 
+/// What is done around a call that changes which ports are published, so that they are as the client expects them when it
+/// is answered. Dropped without [`Self::after`] when the client goes away.
+#[async_trait]
+pub trait Publish: Send + Sync {
+    /// Before the call goes to the engine.
+    ///
+    /// # Errors
+    /// Why it must not go; the client is told.
+    async fn before(&self) -> Result<(), Problem>;
+
+    /// After the engine has answered, and whether it did what it was asked to.
+    ///
+    /// # Errors
+    /// Why it is of no use; the client is told instead of the engine's answer.
+    async fn after(&self, succeeded: bool) -> Result<(), Problem>;
+}
+
 /// What becomes of a call.
 pub enum Admission {
     /// It goes to the engine.
@@ -48,6 +65,8 @@ pub enum Admission {
         held: Held,
         /// Takes the answer, if it is a whole one and no error.
         keep: Option<Keep>,
+        /// What has to be done around it.
+        publish: Option<Box<dyn Publish>>,
     },
     /// The answer is known without an engine.
     Answer(LocalAnswer),

@@ -11,5 +11,5 @@ mod gate;
 mod hijack;
 mod server;
 
-pub use gate::{Admission, Call, Caller, Dial, Gate, Held, Keep};
+pub use gate::{Admission, Call, Caller, Dial, Gate, Held, Keep, Publish};
 pub use server::serve;

@@ -147,16 +147,26 @@ async fn handle(
         Ok(admission) => admission,
         Err(problem) => return failure(&problem),
     };
-    let (engine, held, keep) = match admission {
+    let (engine, held, keep, publish) = match admission {
         Admission::Answer(answer) => return local_answer(answer),
-        Admission::Forward { engine, held, keep } => (engine, held, keep),
+        Admission::Forward { engine, held, keep, publish } => (engine, held, keep, publish),
     };
+    if let Some(publish) = &publish
+        && let Err(problem) = publish.before().await
+    {
+        return failure(&problem);
+    }
     let asked = wanted_upgrade(&request);
     let upgrade = asked.clone().or_else(|| (route.class == Class::Hijack).then_some(TCP));
     let answer = match forward::send(&*engine, request, upgrade, route.body.map(|kind| (kind, own_socket))).await {
         Ok(answer) => answer,
         Err(problem) => return failure(&problem),
     };
+    if let Some(publish) = &publish
+        && let Err(problem) = publish.after(answer.status().is_success()).await
+    {
+        return failure(&problem);
+    }
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         let (mut head, body) = answer.into_parts();
         forward::clean_answer(&mut head.headers, head.status);

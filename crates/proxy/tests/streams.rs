@@ -62,6 +62,7 @@ impl Gate for Open {
             engine: self.engine.clone(),
             held: Box::new(Ending(self.admitted.clone())),
             keep: None,
+            publish: None,
         })
     }
 

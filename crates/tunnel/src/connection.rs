@@ -11,8 +11,8 @@ use std::{
 use bytes::Bytes;
 use overside_io::{BoxedStream, Paced, Receive, Role, Transmit};
 use overside_model::{
-    ErrorCode, Problem,
-    agent::{ENGINE_SOCKET, Operation, STREAM_PREFIX},
+    ErrorCode, Problem, Publication,
+    agent::{ENGINE_SOCKET, Operation, PORTS, STREAM_PREFIX},
 };
 use russh::{
     ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect, Preferred, cipher,
@@ -20,7 +20,7 @@ use russh::{
     compression, kex,
     keys::{Algorithm, HashAlg, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate},
 };
-use tokio::sync::watch;
+use tokio::{io::AsyncWriteExt, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -103,8 +103,25 @@ pub struct Connection {
 struct Inner {
     handle: Handle<Handler>,
     operations: Operations,
-    warm: Mutex<VecDeque<Paced>>,
+    engine: Warm,
+    ports: Warm,
     ended: CancellationToken,
+}
+
+/// Channels to one place that were opened ahead.
+struct Warm {
+    path: &'static str,
+    channels: Mutex<VecDeque<Paced>>,
+}
+
+impl Warm {
+    const fn new(path: &'static str) -> Self {
+        Self { path, channels: Mutex::new(VecDeque::new()) }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Paced>> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl std::fmt::Debug for Connection {
@@ -140,9 +157,10 @@ impl Connection {
             return Err(TunnelError::LoginRefused);
         }
         let operations = Operations::open(&handle).await?;
-        let inner = Inner { handle, operations, warm: Mutex::default(), ended };
+        let (engine, ports) = (Warm::new(ENGINE_SOCKET), Warm::new(PORTS));
+        let inner = Inner { handle, operations, engine, ports, ended };
         let connection = Self { inner: Arc::new(inner) };
-        connection.refill();
+        connection.refill(|inner| &inner.engine);
         Ok(connection)
     }
 
@@ -151,11 +169,29 @@ impl Connection {
     /// # Errors
     /// [`TunnelError`].
     pub async fn open_engine(&self) -> Result<Paced, TunnelError> {
-        let warm = self.lock_warm().pop_front();
-        self.refill();
+        self.take(|inner| &inner.engine).await
+    }
+
+    /// A stream to a port in the environment's network, or of datagrams to it ([`overside_io::datagrams`]). A port that
+    /// refuses resets it.
+    ///
+    /// # Errors
+    /// [`TunnelError`].
+    pub async fn open_port(&self, publication: Publication) -> Result<Paced, TunnelError> {
+        let mut stream = self.take(|inner| &inner.ports).await?;
+        let asked = stream.write_all(format!("{publication}\n").as_bytes()).await;
+        asked.map_err(|error| TunnelError::Broken(error.to_string()))?;
+        Ok(stream)
+    }
+
+    /// A channel that was opened ahead where there is one.
+    async fn take(&self, which: fn(&Inner) -> &Warm) -> Result<Paced, TunnelError> {
+        let place = which(&self.inner);
+        let warm = place.lock().pop_front();
+        self.refill(which);
         match warm {
             Some(stream) => Ok(stream),
-            None => self.open_channel().await,
+            None => self.open_channel(place.path).await,
         }
     }
 
@@ -188,30 +224,27 @@ impl Connection {
         let _ = self.inner.handle.disconnect(Disconnect::ByApplication, "", "").await;
     }
 
-    async fn open_channel(&self) -> Result<Paced, TunnelError> {
-        let path = format!("{STREAM_PREFIX}{ENGINE_SOCKET}");
+    async fn open_channel(&self, path: &str) -> Result<Paced, TunnelError> {
+        let path = format!("{STREAM_PREFIX}{path}");
         let channel = self.inner.handle.channel_open_direct_streamlocal(path).await?;
         let (reader, writer) = channel.split();
         Ok(Paced::new(Reader(reader), Writer(writer), Role::Opener))
     }
 
-    /// Opens a channel ahead in the background unless there are enough.
-    fn refill(&self) {
-        let missing = WARM.saturating_sub(self.lock_warm().len());
+    /// Opens channels ahead in the background unless there are enough.
+    fn refill(&self, which: fn(&Inner) -> &Warm) {
+        let missing = WARM.saturating_sub(which(&self.inner).lock().len());
         for _ in 0..missing {
             let connection = self.clone();
             tokio::spawn(async move {
-                let Ok(stream) = connection.open_channel().await else { return };
-                let mut warm = connection.lock_warm();
+                let place = which(&connection.inner);
+                let Ok(stream) = connection.open_channel(place.path).await else { return };
+                let mut warm = place.lock();
                 if warm.len() < WARM {
                     warm.push_back(stream);
                 }
             });
         }
-    }
-
-    fn lock_warm(&self) -> std::sync::MutexGuard<'_, VecDeque<Paced>> {
-        self.inner.warm.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use overside_io::{BoxedStream, Paced, clock};
-use overside_model::{ErrorCode, Moment, Problem, agent::Operation};
+use overside_model::{ErrorCode, Moment, Problem, Publication, agent::Operation};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -90,9 +90,25 @@ impl Link {
     /// # Errors
     /// The reason for which the environment is gone.
     pub async fn open_engine(&self) -> Result<Paced, Problem> {
+        self.open(|connection| async move { connection.open_engine().await }).await
+    }
+
+    /// A stream to a port in the environment's network, as [`Connection::open_port`]. While the link is down this waits for
+    /// it to come back.
+    ///
+    /// # Errors
+    /// The reason for which the environment is gone.
+    pub async fn open_port(&self, publication: Publication) -> Result<Paced, Problem> {
+        self.open(|connection| async move { connection.open_port(publication).await }).await
+    }
+
+    async fn open<F>(&self, open: impl Fn(Connection) -> F) -> Result<Paced, Problem>
+    where
+        F: Future<Output = Result<Paced, TunnelError>>,
+    {
         loop {
             let connection = self.connection().await?;
-            match connection.open_engine().await {
+            match open(connection.clone()).await {
                 Ok(stream) => return Ok(stream),
                 // It broke under our hands, and the keeper is about to say so.
                 Err(TunnelError::Broken(_)) if connection.is_ended() => connection.ended().await,

@@ -1,6 +1,6 @@
 //! What the tests of the whole chain share: an engine to compare with, and images in both.
 
-use std::{io::Write as _, os::unix::fs::PermissionsExt as _};
+use std::{io::Write as _, os::unix::fs::PermissionsExt as _, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use overside_testkit::{
@@ -123,6 +123,25 @@ pub fn docker(home: &TempHome, arguments: &[&str]) -> Result<Outcome> {
 pub fn container(home: &TempHome, name: &str) -> Result<()> {
     load(home)?;
     docker(home, &["run", "--detach", "--name", name, IMAGE, "sleep", "100000"])?.success()?;
+    Ok(())
+}
+
+/// Makes an image of programs of this machine, with the libraries that they need, and of whole directories.
+///
+/// # Errors
+/// One of them is not there; the client fails.
+pub fn import(home: &TempHome, image: &str, programs: &[&str], directories: &[&str]) -> Result<()> {
+    let mut files: Vec<String> = programs.iter().chain(directories).map(|&path| path.to_owned()).collect();
+    for program in programs {
+        let needed = run(Command::new("ldd").arg(program), LIMIT)?.success()?.out();
+        files.extend(needed.split_whitespace().filter(|word| word.starts_with('/')).map(str::to_owned));
+    }
+    let archive = run(Command::new("tar").args(["--create", "--dereference", "--file=-"]).args(&files), LIMIT)?;
+    ensure!(!archive.stdout.is_empty(), "{archive:?}");
+    let clients = clients()?;
+    let cli = clients.first().context("there is no client")?;
+    let mut import = home.docker(cli, &["import", "--change", "ENV PATH=/usr/sbin:/usr/bin:/sbin:/bin", "-", image])?;
+    run_fed(&mut import, LIMIT, move |input| Ok(input.write_all(&archive.stdout)?))?.success()?;
     Ok(())
 }
 

@@ -125,6 +125,14 @@ export class Texts {
     return Number.isNaN(date.getTime()) ? moment : this.date({ ...parts, hourCycle: 'h23' }).format(date);
   }
 
+  /** A number of bytes: "512 B", "3.1 MB". */
+  size(bytes: number): string {
+    const units = ['byte', 'kilobyte', 'megabyte', 'gigabyte', 'terabyte'];
+    const step = bytes < 1000 ? 0 : Math.min(Math.floor(Math.log10(bytes) / 3), units.length - 1);
+    const form = { style: 'unit', unit: units[step], unitDisplay: 'narrow', maximumFractionDigits: step > 0 ? 1 : 0 } as const;
+    return new Intl.NumberFormat(this.language, form).format(bytes / 1000 ** step);
+  }
+
   /** An amount of money, in whichever currency the price is; a small one does not become nothing. */
   cost(amount: number): string {
     const digits = amount > 0 && amount < 0.01 ? 4 : 2;

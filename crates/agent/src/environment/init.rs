@@ -4,6 +4,8 @@
 //! safety.
 
 use std::{
+    io,
+    ops::RangeInclusive,
     os::{
         fd::{AsFd, OwnedFd},
         unix::{net::UnixListener, process::ExitStatusExt},
@@ -16,7 +18,7 @@ use nix::sys::{
     signal::{SigSet, Signal},
     signalfd::{SfdFlags, SignalFd},
 };
-use overside_model::Problem;
+use overside_model::{Problem, agent::DYNAMIC_PORTS};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     fs::{Mode, OFlags, inotify, open},
@@ -25,7 +27,7 @@ use rustix::{
     process::{Pid, WaitOptions, wait},
 };
 
-use super::{mounts, overlay, rootlesskit};
+use super::{mounts, netlink, overlay, rootlesskit};
 use crate::{
     problem::{During, internal},
     wire::{self, Command, Event, Plan},
@@ -33,6 +35,11 @@ use crate::{
 
 /// Where dockerd listens.
 const SOCKET: &str = overside_model::agent::ENGINE_SOCKET;
+
+/// Where the kernel keeps the numbers for outgoing connections, out of which dockerd also chooses ports.
+const PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+/// The kernel's own choice for outgoing connections.
+const OUTGOING_PORTS: RangeInclusive<u16> = 32_768..=60_999;
 
 /// What every dockerd is told, besides the storage driver.
 const ARGUMENTS: [&str; 4] = [
@@ -46,7 +53,13 @@ const ARGUMENTS: [&str; 4] = [
 pub(super) fn run(wire: &OwnedFd, plan: &Plan) -> Result<ExitCode, Problem> {
     mounts::enter(plan)?;
     rustix::system::sethostname(plan.name.as_bytes()).during("naming the environment")?;
-    raise_loopback()?;
+    netlink::raise_loopback()?;
+    let note = choose_ports_from(DYNAMIC_PORTS).err().map(|error| {
+        format!("ports that the engine chooses may be taken on the laptop: cannot write {PORT_RANGE}: {error}")
+    });
+    if let Some(note) = note {
+        tell(wire, &Event::Note(note))?;
+    }
     let (driver, note) = overlay::storage_driver(Path::new("/var/lib/docker"), &plan.programs);
     if let Some(note) = note {
         tell(wire, &Event::Note(note.to_owned()))?;
@@ -149,12 +162,23 @@ impl Init<'_> {
             return Ok(false);
         };
         match command {
-            Command::Socket { id, v6 } => {
+            Command::Socket { id, v6, datagrams } => {
                 let family = if v6 { AddressFamily::INET6 } else { AddressFamily::INET };
                 let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-                let socket = socket_with(family, SocketType::STREAM, flags, None).ok();
-                wire::send(self.wire, &Event::Socket { id }, socket.as_ref().map(AsFd::as_fd))
+                let kind = if datagrams { SocketType::DGRAM } else { SocketType::STREAM };
+                let socket = socket_with(family, kind, flags, None).ok();
+                wire::send(self.wire, &Event::Answer { id }, socket.as_ref().map(AsFd::as_fd))
                     .during("talking to the agent")?;
+            }
+            Command::Addresses { id, addresses } => {
+                for address in addresses {
+                    // The engine says best what it means that there is no such address.
+                    let _ = netlink::add_to_loopback(address);
+                }
+                tell(self.wire, &Event::Answer { id })?;
+            }
+            Command::PortsChosen => {
+                let _ = choose_ports_from(OUTGOING_PORTS);
             }
             Command::Stop => self.signal_all(Signal::SIGSTOP)?,
             Command::Continue => self.signal_all(Signal::SIGCONT)?,
@@ -170,6 +194,11 @@ impl Init<'_> {
             Err(error) => Err(error).during("stopping the environment's processes"),
         }
     }
+}
+
+/// dockerd reads the range once, while it starts.
+fn choose_ports_from(range: RangeInclusive<u16>) -> io::Result<()> {
+    fs_err::write(PORT_RANGE, format!("{} {}", range.start(), range.end()))
 }
 
 fn tell(wire: &OwnedFd, event: &Event) -> Result<(), Problem> {
@@ -194,27 +223,4 @@ fn start_engine(plan: &Plan, driver: &str) -> Result<Pid, Problem> {
     }
     let child = program.spawn().during("starting dockerd")?;
     i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| internal("dockerd has no process id"))
-}
-
-/// Brings up `lo`, which is interface 1 of every new network namespace, as `ip link set lo up` would.
-fn raise_loopback() -> Result<(), Problem> {
-    const NEW_LINK: u16 = 16;
-    const REQUEST_AND_ACKNOWLEDGE: u16 = 1 | 4;
-    const UP: u32 = 1;
-    let mut message = Vec::with_capacity(32);
-    message.extend(32_u32.to_ne_bytes());
-    message.extend(NEW_LINK.to_ne_bytes());
-    message.extend(REQUEST_AND_ACKNOWLEDGE.to_ne_bytes());
-    message.extend([0; 8]); // sequence and port
-    message.extend([0; 4]); // family and type: any
-    message.extend(1_u32.to_ne_bytes());
-    message.extend(UP.to_ne_bytes());
-    message.extend(UP.to_ne_bytes());
-    let doing = "bringing up the loopback interface";
-    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None).during(doing)?;
-    rustix::net::send(&socket, &message, rustix::net::SendFlags::empty()).during(doing)?;
-    let mut answer = [0; 512];
-    rustix::net::recv(&socket, &mut answer, rustix::net::RecvFlags::empty()).during(doing)?;
-    let code = i32::from_ne_bytes([answer[16], answer[17], answer[18], answer[19]]);
-    if code == 0 { Ok(()) } else { Err(Errno::from_raw_os_error(-code)).during(doing) }
 }

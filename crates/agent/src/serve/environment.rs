@@ -1,19 +1,38 @@
 //! The environment while it lives, as the SSH server and the lease see it.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::Duration,
+};
 
-use overside_model::{Problem, agent::LeaseTerms};
+use overside_model::{
+    Problem, Protocol, Publication,
+    agent::{DYNAMIC_PORTS, LaptopPorts, LeaseTerms, MAX_ADDRESSES},
+};
 use tokio::{
-    net::{TcpStream, UnixStream},
+    net::{TcpStream, UdpSocket, UnixStream},
     sync::{Mutex, mpsc, oneshot, watch},
     task::spawn_blocking,
     time::timeout,
 };
 
-use crate::{cgroup::Cgroups, engine::EngineSocket, link::Link, problem::internal, wire::Command};
+use crate::{
+    cgroup::Cgroups,
+    engine::EngineSocket,
+    link::Link,
+    problem::{During, internal},
+    wire::Command,
+};
 
 /// How long the engine may take to say what runs in it, where there are no cgroups to look at.
 const QUESTION: Duration = Duration::from_secs(5);
+
+/// Most ports that are kept from the engine: every one that it may choose, for both protocols and families.
+const MOST_HELD: usize = 4 * (*DYNAMIC_PORTS.end() - *DYNAMIC_PORTS.start() + 1) as usize;
 
 /// Where the answer to a deletion goes.
 pub(crate) type Deletion = oneshot::Sender<Result<(), Problem>>;
@@ -40,6 +59,8 @@ pub(crate) struct Environment {
     ended: watch::Sender<Option<String>>,
     taken_over: watch::Sender<Option<String>>,
     deletions: mpsc::Sender<Deletion>,
+    /// Ports that are taken on the laptop, and therefore here.
+    held: Mutex<BTreeMap<Publication, OwnedFd>>,
 }
 
 /// One authenticated connection, for as long as it is kept.
@@ -71,6 +92,7 @@ impl Environment {
             ended: watch::Sender::new(None),
             taken_over: watch::Sender::new(None),
             deletions,
+            held: Mutex::default(),
         };
         (Arc::new(environment), orders)
     }
@@ -83,6 +105,41 @@ impl Environment {
     /// A connection inside the environment's network.
     pub(crate) async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
         self.link.connect(address).await
+    }
+
+    /// A UDP socket inside the environment's network.
+    pub(crate) async fn exchange(&self, address: SocketAddr) -> io::Result<UdpSocket> {
+        self.link.exchange(address).await
+    }
+
+    /// Prepares the environment for an engine that publishes ports as if it were on the laptop.
+    pub(crate) async fn set_laptop_ports(&self, laptop: LaptopPorts) -> Result<(), Problem> {
+        let addresses: Vec<_> = laptop.addresses.into_iter().take(MAX_ADDRESSES).collect();
+        if !addresses.is_empty() {
+            self.link.add_addresses(addresses).await.during("adding the laptop's addresses")?;
+        }
+        let taken = |protocol, ports: Vec<u16>| {
+            let everywhere = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+            let at = move |port| everywhere.map(|address| Publication { protocol, address, port });
+            ports.into_iter().flat_map(at)
+        };
+        let wanted: BTreeSet<Publication> = taken(Protocol::Tcp, laptop.taken_tcp)
+            .chain(taken(Protocol::Udp, laptop.taken_udp))
+            .take(MOST_HELD)
+            .collect();
+        let mut held = self.held.lock().await;
+        held.retain(|publication, _| wanted.contains(publication));
+        for publication in wanted {
+            if held.contains_key(&publication) {
+                continue;
+            }
+            match self.link.hold(publication).await {
+                Ok(socket) => drop(held.insert(publication, socket)),
+                // A container has it: the engine does not choose it either.
+                Err(error) => tracing::debug!(%error, %publication, "not held"),
+            }
+        }
+        Ok(())
     }
 
     /// Counts an authenticated connection.

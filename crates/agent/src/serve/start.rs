@@ -351,6 +351,8 @@ async fn start(
         .await
         .unwrap_or_else(|_| Err(engine_failed("dockerd did not answer in time", &engine_log.text())))?;
 
+    link.send(&Command::PortsChosen).await.during("talking to the environment")?;
+
     let path = spec.directory.join(spec::SOCKET);
     let listener = UnixListener::bind(&path).during("listening for the tunnel")?;
     fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).during("listening for the tunnel")?;

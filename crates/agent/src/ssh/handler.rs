@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
-use overside_model::agent::{ENGINE_SOCKET, STREAM_PREFIX, SUBSYSTEM};
+use overside_model::agent::{ENGINE_SOCKET, PORTS, STREAM_PREFIX, SUBSYSTEM};
 use russh::{
     Channel, ChannelId, ChannelOpenFailure, Error, Pty,
     keys::{Algorithm, PublicKey},
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::{
     forward::{self, destinations},
-    paced, subsystem,
+    paced, ports, subsystem,
 };
 use crate::serve::{Contact, Environment};
 
@@ -76,13 +76,16 @@ impl russh::server::Handler for Handler {
             Some(path) => (true, path),
             None => (false, socket_path),
         };
-        if socket_path != ENGINE_SOCKET && socket_path != OLD_ENGINE_SOCKET {
+        let ports = paced && socket_path == PORTS;
+        if !ports && socket_path != ENGINE_SOCKET && socket_path != OLD_ENGINE_SOCKET {
             reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
             return Ok(());
         }
         reply.accept().await;
         let environment = Arc::clone(&self.environment);
-        if paced {
+        if ports {
+            tokio::spawn(ports::serve(paced::accept(channel), environment));
+        } else if paced {
             tokio::spawn(paced::to_engine(channel, environment));
         } else {
             tokio::spawn(forward::to_engine(channel, environment));

@@ -5,10 +5,7 @@ use std::{io, sync::Arc};
 use bytes::{Bytes, BytesMut};
 use overside_io::{Paced, Prefixed, Receive, Role, Transmit};
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, server::Msg};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, BufReader},
-    net::UnixStream,
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
 use crate::serve::Environment;
 
@@ -17,38 +14,52 @@ const FIRST: usize = 16 * 1024;
 /// Read at a time.
 const CHUNK: usize = 128 * 1024;
 
+/// The paced stream that a channel carries.
+pub(super) fn accept(channel: Channel<Msg>) -> Paced {
+    let (reader, writer) = channel.split();
+    Paced::new(Reader(reader), Writer(writer), Role::Acceptor)
+}
+
 /// Joins a paced stream to dockerd, but not before the client has something to say: clients open channels ahead of need, and
 /// those hold no connection in dockerd.
 pub(super) async fn to_engine(channel: Channel<Msg>, environment: Arc<Environment>) {
-    let (reader, writer) = channel.split();
-    let mut client = Paced::new(Reader(reader), Writer(writer), Role::Acceptor);
+    let mut client = accept(channel);
     let mut first = BytesMut::with_capacity(FIRST);
     if client.read_buf(&mut first).await.is_err() {
         return;
     }
     match environment.connect_engine().await {
-        Ok(engine) => join(client, first.freeze(), engine).await,
+        Ok(engine) => {
+            let (from_engine, to_engine) = engine.into_split();
+            if let Err(error) = join(client, first.freeze(), from_engine, to_engine).await {
+                tracing::trace!(%error, "a stream to dockerd ended early");
+            }
+        }
         Err(error) => tracing::warn!(%error, "connecting to dockerd"),
     }
 }
 
-/// Copies both ways until both have ended, or the client is gone: dockerd must notice that even while it has nothing to say
-/// and the client had ended its input before.
-async fn join(client: Paced, first: Bytes, engine: UnixStream) {
+/// Copies both ways until both have ended, or the client is gone: the far end must notice that even while it has nothing to
+/// say and the client had ended its input before.
+pub(super) async fn join(
+    client: Paced,
+    first: Bytes,
+    from_far: impl AsyncRead + Unpin,
+    mut to_far: impl AsyncWrite + Unpin,
+) -> io::Result<()> {
     let broken = client.broken();
     let (from_client, mut to_client) = tokio::io::split(Prefixed::new(first, client));
-    let (from_engine, mut to_engine) = engine.into_split();
     let up = async {
-        tokio::io::copy_buf(&mut BufReader::with_capacity(CHUNK, from_client), &mut to_engine).await?;
-        to_engine.shutdown().await
+        tokio::io::copy_buf(&mut BufReader::with_capacity(CHUNK, from_client), &mut to_far).await?;
+        to_far.shutdown().await
     };
     let down = async {
-        tokio::io::copy_buf(&mut BufReader::with_capacity(CHUNK, from_engine), &mut to_client).await?;
+        tokio::io::copy_buf(&mut BufReader::with_capacity(CHUNK, from_far), &mut to_client).await?;
         to_client.shutdown().await
     };
     let (mut up, mut down) = (std::pin::pin!(up), std::pin::pin!(down));
-    let ended = tokio::select! {
-        // What dockerd still has to say, the client wants to hear, even if dockerd takes nothing more.
+    tokio::select! {
+        // What the far end still has to say, the client wants to hear, even if it takes nothing more.
         _ = &mut up => tokio::select! {
             result = &mut down => result,
             () = broken => Err(io::ErrorKind::ConnectionReset.into()),
@@ -57,9 +68,6 @@ async fn join(client: Paced, first: Bytes, engine: UnixStream) {
             Ok(()) => up.await,
             Err(error) => Err(error),
         },
-    };
-    if let Err(error) = ended {
-        tracing::trace!(%error, "a stream to dockerd ended early");
     }
 }
 

@@ -91,6 +91,7 @@ async fn answer(line: &[u8], environment: &Environment) -> Message {
             environment.set_terms(terms);
             Ok(())
         }
+        Operation::Ports(laptop) => environment.set_laptop_ports(laptop).await,
         Operation::Delete => environment.delete().await,
     };
     match result {

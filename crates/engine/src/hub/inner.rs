@@ -98,7 +98,7 @@ impl Inner {
                 State::Suspended => self.current.as_ref().map(|current| current.work.clone()).unwrap_or_default(),
                 _ => Vec::new(),
             },
-            ports: Vec::new(),
+            ports: self.environment().map(|environment| environment.containers.ports()).unwrap_or_default(),
             mounts: Vec::new(),
             error: self
                 .blocked

@@ -7,5 +7,6 @@ mod diagnose;
 mod isolation;
 mod life;
 mod policy;
+mod ports;
 mod streams;
 mod trouble;

@@ -105,6 +105,7 @@ const DEFAULTS: Record<string, unknown> = {
   'size.memory': '8GiB',
   'context.select': true,
   'default-socket': false,
+  'ports.bind': 'as-published',
   'start-at-login': false,
   notifications: true,
   language: 'system',

@@ -449,13 +449,42 @@ cost: number | null, };
  */
 export type PortStatus = { 
 /**
+ * TCP or UDP.
+ */
+protocol: Protocol, 
+/**
  * Address and port on the laptop.
  */
 address: string, 
 /**
  * The container that publishes it.
  */
-container: string, };
+container: string, 
+/**
+ * The container's own port; none for one with the host's network.
+ */
+container_port: number | null, 
+/**
+ * Connections, or UDP flows, that are open.
+ */
+connections: number, 
+/**
+ * Bytes that went into the container since the port is there.
+ */
+bytes_in: number, 
+/**
+ * Bytes that came out of it.
+ */
+bytes_out: number, 
+/**
+ * Why nothing listens there, if nothing does.
+ */
+problem: string | null, };
+
+/**
+ * A transport protocol of published ports. SCTP, the engine's third, has no sockets on most laptops.
+ */
+export type Protocol = "tcp" | "udp";
 
 /**
  * A bind mount.
@@ -628,4 +657,4 @@ work?: Array<Work>, };
 /**
  * Why something failed, for programs: shells match on this, never on text. A code is added when a consumer needs it.
  */
-export type ErrorCode = "stopped" | "invalid-settings" | "socket-path" | "already-running" | "daemon-unreachable" | "agent-missing" | "agent-incompatible" | "engine-missing" | "runner-unsuitable" | "disk-full" | "runner-unreachable" | "host-key-unknown" | "host-key-changed" | "key-locked" | "keyring-unavailable" | "runner-refused" | "engine-failed" | "host-key-mismatch" | "login-refused" | "tunnel-lost" | "session-elsewhere" | "context-elsewhere" | "environment-lost" | "start-timed-out" | "request-refused" | "cancelled" | "suspended" | "fair-use" | "work-would-be-lost" | "keep-failed" | "policy" | "unknown-name" | "daemon-incompatible" | "internal" | "unknown";
+export type ErrorCode = "stopped" | "invalid-settings" | "socket-path" | "already-running" | "daemon-unreachable" | "agent-missing" | "agent-incompatible" | "engine-missing" | "runner-unsuitable" | "disk-full" | "runner-unreachable" | "host-key-unknown" | "host-key-changed" | "key-locked" | "keyring-unavailable" | "runner-refused" | "engine-failed" | "host-key-mismatch" | "login-refused" | "tunnel-lost" | "session-elsewhere" | "context-elsewhere" | "environment-lost" | "start-timed-out" | "port-unavailable" | "request-refused" | "cancelled" | "suspended" | "fair-use" | "work-would-be-lost" | "keep-failed" | "policy" | "unknown-name" | "daemon-incompatible" | "internal" | "unknown";

@@ -1,0 +1,343 @@
+//! The containers that run, as the engine tells, and the ports that they publish.
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    ops::RangeInclusive,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use async_trait::async_trait;
+use futures_util::{StreamExt, stream};
+use http::Method;
+use overside_docker_api::{Container, Wanted};
+use overside_io::BoxedStream;
+use overside_model::{
+    EnvironmentId, ErrorCode, PortStatus, Problem, Protocol, Publication,
+    agent::{DYNAMIC_PORTS, LaptopPorts, MAX_ADDRESSES, Operation},
+};
+use overside_ports::{Forwards, Held, Reach, Target};
+use overside_proxy::Publish;
+use overside_tunnel::Link;
+use serde_json::Value;
+
+use crate::{
+    docker,
+    environment::Environment,
+    gate::{self, UnderWay},
+    hub::Hub,
+};
+
+/// Inspections that are under way at a time.
+const AT_ONCE: usize = 8;
+
+/// The way of a connection to a published port: it counts as activity, and resumes an environment that is suspended.
+struct Way {
+    hub: Weak<Hub>,
+    id: EnvironmentId,
+    /// All connections at a time are one activity: status need not name hundreds.
+    shared: Mutex<Weak<UnderWay>>,
+}
+
+impl Way {
+    async fn enter(&self, hub: &Arc<Hub>) -> Result<(Arc<UnderWay>, Arc<Environment>), Problem> {
+        let shared = || self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let present = shared().upgrade().filter(|_| hub.is_open());
+        if let (Some(under_way), Some(environment)) = (present, hub.environment()) {
+            return Ok((under_way, environment));
+        }
+        let (under_way, environment) = gate::enter(hub, "connection", "to published ports").await?;
+        let under_way = Arc::new(under_way);
+        *shared() = Arc::downgrade(&under_way);
+        Ok((under_way, environment))
+    }
+}
+
+#[async_trait]
+impl Reach for Way {
+    async fn open(&self, publication: Publication) -> Result<(BoxedStream, Held), Problem> {
+        let ending = || Problem::new(ErrorCode::Cancelled, "the Overside daemon is ending", "");
+        let hub = self.hub.upgrade().ok_or_else(ending)?;
+        let (under_way, environment) = self.enter(&hub).await?;
+        if environment.id != self.id {
+            return Err(Problem::new(ErrorCode::EnvironmentLost, "the port's environment is gone", ""));
+        }
+        let stream = environment.link.open_port(publication).await?;
+        Ok((Box::new(stream), Box::new(under_way)))
+    }
+}
+
+/// What is known of one environment's containers.
+#[derive(Debug)]
+pub(crate) struct Containers {
+    hub: Weak<Hub>,
+    id: EnvironmentId,
+    /// Held while one is read, so that an older reading never comes after a newer one.
+    known: tokio::sync::Mutex<Known>,
+    forwards: Arc<Forwards>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Those that run, by identifier.
+    running: BTreeMap<String, Container>,
+    /// Names that the session was told.
+    told: Option<Vec<String>>,
+}
+
+impl Known {
+    /// The one that a client means by a name, an identifier or the beginning of one.
+    fn find(&self, name: &str) -> Option<&Container> {
+        let by_name = self.running.values().find(|container| container.id == name || container.name == name);
+        by_name.or_else(|| self.running.values().find(|container| container.id.starts_with(name)))
+    }
+
+    fn take(&mut self, container: Container) {
+        if container.running {
+            self.running.insert(container.id.clone(), container);
+        } else {
+            self.running.remove(&container.id);
+        }
+    }
+}
+
+async fn inspect(link: &Link, name: &str) -> Result<Option<Container>, Problem> {
+    match docker::get_json(link, &format!("/containers/{}/json", docker::escaped(name))).await {
+        Ok(inspection) => Ok(Some(Container::of(&inspection))),
+        Err(problem) if problem.code == ErrorCode::UnknownName => Ok(None),
+        Err(problem) => Err(problem),
+    }
+}
+
+impl Containers {
+    pub(crate) fn new(hub: &Arc<Hub>, id: EnvironmentId) -> Self {
+        let way = Way { hub: Arc::downgrade(hub), id: id.clone(), shared: Mutex::default() };
+        let forwards = Arc::new(Forwards::new(Arc::new(way), hub.settings().ports_on_loopback));
+        Self { hub: Arc::downgrade(hub), id, known: tokio::sync::Mutex::default(), forwards }
+    }
+
+    /// Reads all of them anew.
+    pub(crate) async fn read_all(&self, link: &Link) -> Result<(), Problem> {
+        let mut known = self.known.lock().await;
+        let list = docker::get_json(link, "/containers/json").await?;
+        let ids: Vec<String> = list
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|container| container["Id"].as_str().map(str::to_owned))
+            .collect();
+        let read: Vec<_> =
+            stream::iter(ids).map(|id| async move { inspect(link, &id).await }).buffered(AT_ONCE).collect().await;
+        known.running.clear();
+        for container in read {
+            container?.into_iter().for_each(|container| known.take(container));
+        }
+        self.tell(&mut known).await;
+        Ok(())
+    }
+
+    /// Reads one anew, by its identifier or a name. Its ports are there, or not there any more, when this returns.
+    pub(crate) async fn read(&self, link: &Link, name: &str) -> Result<Option<Container>, Problem> {
+        let mut known = self.known.lock().await;
+        let id = known.find(name).map(|container| container.id.clone());
+        let container = inspect(link, id.as_deref().unwrap_or(name)).await?;
+        match container.clone() {
+            Some(container) => known.take(container),
+            None => drop(id.and_then(|id| known.running.remove(&id))),
+        }
+        self.tell(&mut known).await;
+        Ok(container)
+    }
+
+    async fn tell(&self, known: &mut Known) {
+        let publications = known.running.values().flat_map(|container| {
+            let target = |port| Target { container: container.name.clone(), container_port: Some(port) };
+            container.published.iter().map(move |published| (published.at, target(published.container_port)))
+        });
+        self.forwards.apply(publications.collect()).await;
+        let Some(hub) = self.hub.upgrade() else { return };
+        let (names, images): (Vec<String>, Vec<String>) =
+            known.running.values().map(|container| (container.name.clone(), container.image.clone())).unzip();
+        // An engine without containers says so once only if there were some: the first report is no activity.
+        if known.told.as_ref() == Some(&names) || known.told.is_none() && names.is_empty() {
+            hub.show();
+        } else {
+            hub.handle_containers(&self.id, names.clone(), &images);
+        }
+        known.told = Some(names);
+    }
+
+    /// Follows the setting.
+    pub(crate) async fn set_on_loopback(&self, on_loopback: bool) {
+        self.forwards.set_on_loopback(on_loopback).await;
+        if let Some(hub) = self.hub.upgrade() {
+            hub.show();
+        }
+    }
+
+    /// The ports, and what has gone through them.
+    pub(crate) fn ports(&self) -> Vec<PortStatus> {
+        self.forwards.status()
+    }
+
+    /// What the environment must know of this machine before a container with these ports starts.
+    async fn laptop(&self, wanted: &[Wanted]) -> Option<LaptopPorts> {
+        let is_other = |address: &IpAddr| !address.is_loopback() && !address.is_unspecified();
+        let mut addresses: Vec<IpAddr> =
+            wanted.iter().flat_map(|wanted| wanted.addresses.iter().copied()).filter(is_other).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses.truncate(MAX_ADDRESSES);
+        let choice = |wanted: &Wanted| match wanted.ports.clone() {
+            None => Some(DYNAMIC_PORTS),
+            Some(ports) if ports.start() < ports.end() => Some(ports),
+            Some(_) => None,
+        };
+        let choices = |protocol| -> Vec<RangeInclusive<u16>> {
+            wanted.iter().filter(|wanted| wanted.protocol == protocol).filter_map(choice).collect()
+        };
+        let (tcp, udp) = (choices(Protocol::Tcp), choices(Protocol::Udp));
+        if addresses.is_empty() && tcp.is_empty() && udp.is_empty() {
+            return None;
+        }
+        let forwards = self.forwards.clone();
+        let look = move || {
+            let taken = |protocol, choices: Vec<RangeInclusive<u16>>| {
+                let mut ports: Vec<u16> = choices.into_iter().flatten().collect();
+                ports.sort_unstable();
+                ports.dedup();
+                forwards.taken(protocol, ports.into_iter())
+            };
+            LaptopPorts { addresses, taken_tcp: taken(Protocol::Tcp, tcp), taken_udp: taken(Protocol::Udp, udp) }
+        };
+        tokio::task::spawn_blocking(look).await.ok()
+    }
+}
+
+/// What a call does to a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    Begins,
+    Ends,
+}
+
+impl Change {
+    /// By the form of the call's path.
+    pub(crate) fn of(method: &Method, shape: &str) -> Option<Self> {
+        match shape {
+            "/containers/{}/start" | "/containers/{}/restart" => Some(Self::Begins),
+            "/containers/{}/stop" | "/containers/{}/kill" => Some(Self::Ends),
+            "/containers/{}" if method == Method::DELETE => Some(Self::Ends),
+            _ => None,
+        }
+    }
+}
+
+/// A call that changes which containers run: its client finds the ports as they are to be when it is answered.
+pub(crate) struct Publishing {
+    pub(crate) environment: Arc<Environment>,
+    /// As the client says it.
+    pub(crate) name: String,
+    pub(crate) change: Change,
+    /// The identifier for which ports are reserved.
+    pub(crate) reserved: Mutex<Option<String>>,
+}
+
+impl Publishing {
+    async fn release(&self) {
+        let reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(id) = reserved {
+            self.environment.containers.forwards.release(&id).await;
+        }
+    }
+}
+
+/// A client that went away under way.
+impl Drop for Publishing {
+    fn drop(&mut self) {
+        let reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(id) = reserved {
+            let (environment, name) = (self.environment.clone(), self.name.clone());
+            tokio::spawn(async move {
+                // The engine may have started it all the same.
+                let _ = environment.containers.read(&environment.link, &name).await;
+                environment.containers.forwards.release(&id).await;
+            });
+        }
+    }
+}
+
+/// As the engine says it when it cannot publish a port.
+fn unavailable(container: &Container, reason: &str) -> Problem {
+    let hint = if reason.ends_with("permission denied") {
+        "On this machine only root may listen there; publish it on a port from 1024 on."
+    } else {
+        "Something on this machine has that port: end it, or publish another one."
+    };
+    let message = format!(
+        "driver failed programming external connectivity on endpoint {}: Error starting userland proxy: {reason}",
+        container.name
+    );
+    Problem::new(ErrorCode::PortUnavailable, message, hint)
+}
+
+#[async_trait]
+impl Publish for Publishing {
+    async fn before(&self) -> Result<(), Problem> {
+        if self.change == Change::Ends {
+            return Ok(());
+        }
+        let (link, containers) = (&self.environment.link, &self.environment.containers);
+        // What there is no such container, the engine says.
+        let Some(container) = inspect(link, &self.name).await? else { return Ok(()) };
+        if container.wanted.is_empty() {
+            return Ok(());
+        }
+        if let Some(laptop) = containers.laptop(&container.wanted).await {
+            link.operate(Operation::Ports(laptop)).await?;
+        }
+        let fixed: Vec<Publication> = container.wanted.iter().flat_map(Wanted::fixed).collect();
+        *self.reserved.lock().unwrap_or_else(PoisonError::into_inner) = Some(container.id.clone());
+        let Err(refused) = containers.forwards.reserve(&container.id, &fixed).await else { return Ok(()) };
+        if container.removes_itself && !container.running {
+            // As the engine does when it cannot start it: a client that waits for the removal would wait for ever.
+            let path = format!("/containers/{}?v=1&force=1", docker::escaped(&container.id));
+            if let Err(problem) = docker::send(link, Method::DELETE, &path, None, docker::nothing()).await {
+                tracing::warn!(%problem, "a container that did not start is not removed");
+            }
+        }
+        Err(unavailable(&container, &refused.to_string()))
+    }
+
+    async fn after(&self, succeeded: bool) -> Result<(), Problem> {
+        let (link, containers) = (&self.environment.link, &self.environment.containers);
+        let reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        // Without ports the engine's event is early enough.
+        let concerned =
+            reserved || containers.known.lock().await.find(&self.name).is_some_and(|known| !known.published.is_empty());
+        if !succeeded || !concerned {
+            self.release().await;
+            return Ok(());
+        }
+        let container = containers.read(link, &self.name).await?;
+        self.release().await;
+        let Some(container) = container.filter(|_| self.change == Change::Begins) else { return Ok(()) };
+        let published = container.published.iter().map(|published| published.at);
+        let Some(reason) = containers.forwards.problem(published) else { return Ok(()) };
+        // Another program was quicker: what cannot be reached must not seem to be.
+        let path = format!("/containers/{}/kill", docker::escaped(&container.id));
+        if let Err(problem) = docker::send(link, Method::POST, &path, None, docker::nothing()).await {
+            tracing::warn!(%problem, "a container without its ports goes on");
+        }
+        let _ = containers.read(link, &container.id).await;
+        Err(unavailable(&container, &reason))
+    }
+}
+
+/// The container that an event is about, if its ports may have changed.
+pub(crate) fn concerned(event: &Value) -> Option<&str> {
+    match event["Type"].as_str() {
+        Some("network") => event["Actor"]["Attributes"]["container"].as_str(),
+        _ => event["Actor"]["ID"].as_str(),
+    }
+}
