@@ -1,10 +1,9 @@
-"""Carries published ports to the laptop, at an address of the side's own, for clients that need one to work at all.
+"""Carries published ports of the direct engine to the laptop, at an address of its own.
 
     python ports.py SOCKET ADDRESS
 
-Neither engine's ports can be reached from here: Overside does not forward them yet, and the direct one has a network of its
-own. So each published port of a container that starts is listened on, and a connection to it becomes an exec of `nc` in the
-container, through the Docker API of the side. Thus both sides are treated alike, and hijacked streams are tried besides.
+The direct engine has a network of its own, and its ports cannot be reached from here; Overside's are here. So each published
+port of a container that starts there is listened on, and a connection to it becomes an exec of `nc` in the container.
 Clients are pointed to ADDRESS by TESTCONTAINERS_HOST_OVERRIDE. Writes a line when it has begun to watch.
 """
 

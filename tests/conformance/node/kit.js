@@ -170,9 +170,12 @@ function withImage() {
   after(() => removed(IMAGE));
 }
 
-/** Published ports at an address of this side's own; see ports.py. */
+/** Published ports at an address of this side's own: Overside brings them here itself, for the other side see ports.py. */
 function withPorts() {
-  const address = side === "direct" ? "127.0.0.2" : "127.0.0.3";
+  if (side !== "direct") {
+    return "127.0.0.1";
+  }
+  const address = "127.0.0.2";
   process.env.TESTCONTAINERS_HOST_OVERRIDE = address;
   let carrier;
   before(async () => {

@@ -1,5 +1,5 @@
 // Testcontainers' Ryuk, which removes what a session left behind: a container with the Docker socket, and one connection to
-// its port from each session. The image is a stand-in, see ryuk/ryuk.c; the port is carried by the suite, see ports.py.
+// its port from each session. The image is a stand-in, see ryuk/ryuk.c; the direct engine's port is carried by the suite, see ports.py.
 
 const fs = require("node:fs");
 const path = require("node:path");

@@ -1,4 +1,4 @@
-// Testcontainers for Node. Published ports are carried by the suite, on both sides alike; ryuk.test.js has Ryuk.
+// Testcontainers for Node. Published ports of the direct engine are carried by the suite; ryuk.test.js has Ryuk.
 
 const fs = require("node:fs");
 const path = require("node:path");
@@ -81,7 +81,7 @@ check("a start that takes too long is told", async ({ record }) => {
   record((await docker.listContainers({ all: true })).length);
 });
 
-check("a random port is awaited and reached (carried by the suite)", async ({ record, later }) => {
+check("a random port is awaited and reached", async ({ record, later }) => {
   const container = shell(PAGE).withExposedPorts(8080).withWaitStrategy(Wait.forListeningPorts());
   const running = await started(container, later);
   const port = running.getMappedPort(8080);
@@ -89,7 +89,7 @@ check("a random port is awaited and reached (carried by the suite)", async ({ re
   record([running.getHost() === address, port > 1024, running.getFirstMappedPort() === port, page.status, await page.text()]);
 });
 
-check("two containers publish the same port at random ones (carried by the suite)", async ({ record, later }) => {
+check("two containers publish the same port at random ones", async ({ record, later }) => {
   const make = () => shell(PAGE).withExposedPorts(8080, 8081).withWaitStrategy(Wait.forHttp("/page", 8080)).start();
   const both = await Promise.all([make(), make()]);
   both.forEach((each) => later(() => each.stop()));
@@ -103,18 +103,13 @@ check("two containers publish the same port at random ones (carried by the suite
   }
 });
 
-check("HTTP is awaited: status and body (carried by the suite)", async ({ record, later }) => {
+check("HTTP is awaited: status and body", async ({ record, later }) => {
   const states = "sleep 0.5; echo not yet > /www/state; sleep 0.5; echo up > /www/state";
   const script = `mkdir /www; httpd -p 8080 -h /www; ${states}; ${STAYS}`;
   const strategy = Wait.forHttp("/state", 8080).forStatusCode(200).forResponsePredicate((body) => body === "up\n");
   const container = await started(shell(script).withExposedPorts(8080).withWaitStrategy(strategy), later);
   record((await container.exec(["cat", "/www/state"])).output);
 });
-
-check.skip(
-  "a published port is reached without the suite's help",
-  "Overside does not forward published ports yet, and the engine to compare with has a network of its own",
-);
 
 check("containers meet in a network by alias", async ({ record, later }) => {
   const network = await new Network().start();

@@ -12,7 +12,7 @@ from kit import BASE, base_archive, wait_for
 
 HERE = pathlib.Path(__file__).resolve().parent
 SIDE = os.environ.get("CONFORMANCE_SIDE")
-ADDRESS = "127.0.0.2" if SIDE == "direct" else "127.0.0.3"
+ADDRESS = "127.0.0.2" if SIDE == "direct" else "127.0.0.1"
 PROGRAM = pathlib.Path(os.environ.get("CONFORMANCE_RYUK", ""))
 # As the library names it: only so it pulls nothing.
 RYUK = ("testcontainers/ryuk", "0.8.1")
@@ -26,9 +26,11 @@ def started(plain, socket_path):
     root = base_archive({"ryuk": (PROGRAM.read_bytes(), 0o755)})
     plain.import_image_from_data(root, *RYUK, changes=['CMD ["/ryuk"]', "LABEL org.testcontainers.ryuk=true"])
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    ports = subprocess.Popen([sys.executable, HERE.parent / "ports.py", socket_path, ADDRESS], **pipes)
-    assert ports.stdout.readline() == "watching\n"
-    processes = [ports]
+    processes = []
+    if SIDE == "direct":
+        ports = subprocess.Popen([sys.executable, HERE.parent / "ports.py", socket_path, ADDRESS], **pipes)
+        assert ports.stdout.readline() == "watching\n"
+        processes.append(ports)
     variables = os.environ | {
         "DOCKER_HOST": f"unix://{socket_path}",
         "TESTCONTAINERS_HOST_OVERRIDE": ADDRESS,
