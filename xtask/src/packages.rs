@@ -41,12 +41,19 @@ pub(crate) const DESKTOP: &[Package] =
 
 /// What the tests of the engine need.
 pub(crate) const ENGINE_TESTS: &[Package] = &[
+    Always("apache2-utils"),
+    Always("bind9-dnsutils"),
     Always("busybox-static"),
     Always("dbus"),
+    Always("dnsmasq-base"),
     Always("gnome-keyring"),
     Always("openssh-client"),
     Always("openssh-server"),
+    Always("nginx-light"),
+    Always("postgresql"),
     Always("python3"),
+    Always("redis-server"),
+    Always("redis-tools"),
     Always("sudo"),
 ];
 

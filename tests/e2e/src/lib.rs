@@ -136,7 +136,14 @@ pub fn import(home: &TempHome, image: &str, programs: &[&str], directories: &[&s
         let needed = run(Command::new("ldd").arg(program), LIMIT)?.success()?.out();
         files.extend(needed.split_whitespace().filter(|word| word.starts_with('/')).map(str::to_owned));
     }
-    let archive = run(Command::new("tar").args(["--create", "--dereference", "--file=-"]).args(&files), LIMIT)?;
+    files.sort();
+    files.dedup();
+    // By way of a copy: an archive of single files has no directories, and the engine would make them for root alone.
+    let root = home.scratch().join(format!("image-{}", image.replace(':', "-")));
+    fs_err::create_dir(&root)?;
+    let mut copy = Command::new("cp");
+    run(copy.args(["--recursive", "--dereference", "--parents"]).args(&files).arg(&root), LIMIT)?.success()?;
+    let archive = run(Command::new("tar").args(["--create", "--file=-", "--directory"]).arg(&root).arg("."), LIMIT)?;
     ensure!(!archive.stdout.is_empty(), "{archive:?}");
     let clients = clients()?;
     let cli = clients.first().context("there is no client")?;

@@ -8,5 +8,6 @@ mod isolation;
 mod life;
 mod policy;
 mod ports;
+mod servers;
 mod streams;
 mod trouble;

@@ -33,7 +33,7 @@ const UDP_ECHO: &str = r#"
 "#;
 
 /// A port that nobody has on this machine, and that neither outgoing connections nor the engine choose.
-fn free() -> Result<u16> {
+pub(crate) fn free() -> Result<u16> {
     let begin = 20_000 + u16::try_from(std::process::id() % 10_000)?;
     let mut ports = (begin..30_000).chain(20_000..begin);
     ports.find(|port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok()).context("every port is taken")
@@ -54,7 +54,7 @@ fn serve(home: &TempHome, name: &str, options: &[&str], program: &[&str]) -> Res
 }
 
 /// Waits until it was ready that many times.
-fn wait_until_ready(home: &TempHome, name: &str, times: usize) -> Result<()> {
+pub(crate) fn wait_until_ready(home: &TempHome, name: &str, times: usize) -> Result<()> {
     let end = Instant::now() + LIMIT;
     // The engine has no event for what a container writes.
     while docker(home, &["logs", name])?.out().matches("ready").count() < times {
