@@ -225,6 +225,14 @@ impl Running {
         self.wait_in(&self.stdout, text, limit)
     }
 
+    /// Waits until something holds of standard output so far, and returns that. `what` it is, is said where it does not.
+    ///
+    /// # Errors
+    /// As [`Self::wait_for`].
+    pub fn wait_until(&self, what: &str, holds: impl Fn(&str) -> bool, limit: Duration) -> Result<String> {
+        self.wait_while_not(&self.stdout, what, |bytes| holds(&String::from_utf8_lossy(bytes)), limit)
+    }
+
     /// [`Self::wait_for`] on standard error.
     ///
     /// # Errors
@@ -235,14 +243,24 @@ impl Running {
 
     fn wait_in(&self, output: &Output, text: &str, limit: Duration) -> Result<String> {
         let wanted = text.as_bytes();
-        let contains = |state: &OutputState| state.bytes.windows(wanted.len()).any(|window| window == wanted);
-        let (found, bytes) = output.wait(Instant::now() + limit, contains);
+        let contains = |bytes: &[u8]| bytes.windows(wanted.len()).any(|window| window == wanted);
+        self.wait_while_not(output, &format!("print {text:?}"), contains, limit)
+    }
+
+    fn wait_while_not(
+        &self,
+        output: &Output,
+        what: &str,
+        holds: impl Fn(&[u8]) -> bool,
+        limit: Duration,
+    ) -> Result<String> {
+        let (found, bytes) = output.wait(Instant::now() + limit, |state| holds(&state.bytes));
         if found {
             return Ok(String::from_utf8_lossy(&bytes).into_owned());
         }
         let said = |output: &Output| String::from_utf8_lossy(&output.lock().bytes).into_owned();
         let (out, err) = (said(&self.stdout), said(&self.stderr));
-        bail!("{} did not print {text:?} within {limit:?}\nstdout: {out}\nstderr: {err}", self.command);
+        bail!("{} did not {what} within {limit:?}\nstdout: {out}\nstderr: {err}", self.command);
     }
 
     /// Whether it has ended.

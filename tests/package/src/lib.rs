@@ -83,6 +83,16 @@ impl CleanDebian {
         run(self.command("sh")?.args(["-euc", script]), limit)
     }
 
+    /// Has apt do something: `install --no-install-recommends zsh`. What it fetches is every such machine's, so that another
+    /// one may have to wait.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn apt(&self, command: &str) -> Result<Outcome> {
+        let apt = "flock /var/cache/apt/archives/one-at-a-time apt-get --quiet --quiet --yes";
+        self.run(&format!("{apt} {command}"), INSTALLING)?.success()
+    }
+
     /// Shows a file of this machine on that one.
     ///
     /// # Errors
@@ -99,7 +109,7 @@ impl CleanDebian {
         let children = fs_err::read_to_string(format!("/proc/{holder}/task/{holder}/children"))?;
         let first = children.split_whitespace().next().context("the machine is gone")?;
         let mut command = Command::new("nsenter");
-        command.args(["--target", first, "--mount", "--pid", "--"]);
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").args(["--target", first, "--mount", "--pid", "--"]);
         Ok(command)
     }
 }
