@@ -243,15 +243,22 @@ impl Daemon for Script {
         Ok(held(&self.questions).last().filter(|_| added).cloned())
     }
 
-    /// Takes any answer to what was asked; the only passphrase that opens the key is "sesame".
+    /// Takes any answer to what was asked; the only passphrase that opens the key is "sesame", and there is no keyring for it.
     async fn answer_runner(&self, _name: &str, answer: Answer) -> Result<Option<Problem>, Problem> {
         match answer {
             Answer::Passphrase { passphrase, .. } if passphrase != "sesame" => {
                 Err(Problem::new(ErrorCode::KeyLocked, "this passphrase does not open the key", ""))
             }
-            _ => {
+            answer => {
                 held(&self.questions).pop();
-                Ok(None)
+                let is_to_be_kept = matches!(answer, Answer::Passphrase { remember: true, .. });
+                Ok(is_to_be_kept.then(|| {
+                    Problem::new(
+                        ErrorCode::KeyringUnavailable,
+                        "this desktop has no Secret Service: the passphrase is not kept",
+                        "Add the key to your SSH agent with `ssh-add`.",
+                    )
+                }))
             }
         }
     }

@@ -177,9 +177,12 @@ fn a_machine_is_added_by_ssh_and_what_only_its_user_knows_is_asked_in_place() {
     page.keys("[data-question] [type=password]", "open\u{e007}").unwrap();
     page.wait_for("document.querySelector('[data-question] [role=alert]')").unwrap();
     page.screenshot("passphrase-light-en").unwrap();
+    page.click("[data-question] [type=checkbox]").unwrap();
     page.keys("[data-question] [type=password]", "sesame\u{e007}").unwrap();
     page.wait_for("document.querySelector('[data-runner=build-box] input').checked").unwrap();
     assert_eq!(daemon.setting("runner").unwrap(), "build-box");
+    // What cannot be kept is said, and opens the key all the same.
+    page.wait_for("document.querySelector('[data-code=keyring-unavailable]').innerText.includes('ssh-add')").unwrap();
     page.screenshot("added-light-en").unwrap();
 }
 
