@@ -16,12 +16,13 @@ use overside_model::{Problem, Protocol, Publication};
 use rustix::io::{Errno, ioctl_fionbio};
 use tokio::{
     io::Interest,
-    net::{TcpSocket, TcpStream, UdpSocket, UnixStream},
+    net::{TcpListener, TcpSocket, TcpStream, UdpSocket, UnixStream},
     sync::{Notify, mpsc, oneshot},
     time::timeout,
 };
 
 use crate::{
+    network,
     problem::During,
     wire::{self, Command, Event},
 };
@@ -110,6 +111,16 @@ impl Link {
         }
         rustix::net::bind(&socket, &publication.socket())?;
         Ok(socket)
+    }
+
+    /// Listens where connections to the laptop are led to.
+    pub(crate) async fn listen_for_laptop(&self) -> io::Result<TcpListener> {
+        let address = SocketAddr::from((network::LAPTOP, network::LAPTOP_PORT));
+        let socket = self.socket(address, false).await?;
+        rustix::net::bind(&socket, &address)?;
+        rustix::net::listen(&socket, 1024)?;
+        self.ask(|id| Command::Redirect { id }).await?;
+        TcpListener::from_std(socket.into())
     }
 
     /// Gives the environment addresses of the laptop's.

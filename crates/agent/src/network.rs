@@ -31,6 +31,11 @@ const STANDARD_PATH: [&str; 5] = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sb
 /// The address that it gives to the environment.
 pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 100);
 
+/// The laptop's address for containers: one of the environment's own, so that whatever network they are in leads there.
+pub(crate) const LAPTOP: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 254);
+/// Where connections to it are taken in; the firewall leads all of them there.
+pub(crate) const LAPTOP_PORT: u16 = 1;
+
 /// Which network namespace to connect, and how.
 #[derive(Debug)]
 pub(crate) struct Target {

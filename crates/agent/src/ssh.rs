@@ -5,6 +5,7 @@
 
 mod forward;
 mod handler;
+pub(crate) mod laptop;
 mod paced;
 mod ports;
 mod stream;

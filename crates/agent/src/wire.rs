@@ -72,6 +72,11 @@ pub(crate) enum Command {
         /// The addresses.
         addresses: Vec<IpAddr>,
     },
+    /// Lead every connection to the laptop's address to the one port of it that is listened on.
+    Redirect {
+        /// Chosen by the agent; the answer carries it.
+        id: u64,
+    },
     /// dockerd has read out of which numbers it may choose ports.
     PortsChosen,
     /// Stop every process, where there is no freezer.

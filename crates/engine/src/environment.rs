@@ -1,13 +1,17 @@
 //! The environment of the session while it is connected.
 
-use std::sync::{Arc, Weak};
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{Arc, Weak},
+};
 
 use async_trait::async_trait;
-use overside_io::BoxedStream;
+use overside_io::{BoxedStream, Paced};
 use overside_model::{EnvironmentId, ErrorCode, Problem};
 use overside_runner::Provider;
-use overside_tunnel::{Credentials, Link, LinkState};
-use tokio::sync::watch;
+use overside_tunnel::{Credentials, Laptop, Link, LinkState};
+use tokio::{net::TcpStream, sync::watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
@@ -33,6 +37,7 @@ pub(crate) struct Environment {
 
 /// Streams to the agent come from the provider.
 struct Streams {
+    hub: Weak<Hub>,
     provider: Arc<dyn Provider>,
     id: EnvironmentId,
 }
@@ -42,6 +47,47 @@ impl overside_tunnel::Dial for Streams {
     async fn dial(&self) -> Result<BoxedStream, Problem> {
         self.provider.open(&self.id).await
     }
+
+    fn laptop(&self) -> Option<Arc<dyn Laptop>> {
+        Some(Arc::new(Here(self.hub.clone())))
+    }
+}
+
+/// This machine's loopback, as far as the settings let containers reach it.
+struct Here(Weak<Hub>);
+
+impl Laptop for Here {
+    fn connected(&self, port: u16, mut stream: Paced) {
+        let Some(hub) = self.0.upgrade() else { return };
+        if !hub.settings().host_access.allows(port) {
+            tracing::debug!(port, "the settings do not let containers reach this port");
+            return;
+        }
+        tokio::spawn(async move {
+            let result = match connect_here(port).await {
+                Ok(mut near) => {
+                    let result = overside_io::join(&mut stream, &mut near).await.map(drop);
+                    if result.is_err() {
+                        // Closing is a reset then.
+                        let _ = near.set_zero_linger();
+                    }
+                    result
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = result {
+                tracing::debug!(%error, port, "a container's connection to this machine ended early");
+            }
+        });
+    }
+}
+
+/// Servers listen on either of both loopbacks.
+async fn connect_here(port: u16) -> io::Result<TcpStream> {
+    let addresses = [SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))];
+    let stream = TcpStream::connect(&addresses[..]).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 impl Environment {
@@ -53,7 +99,7 @@ impl Environment {
         credentials: Credentials,
         host_key: String,
     ) -> Result<Self, Problem> {
-        let streams = Arc::new(Streams { provider, id: id.clone() });
+        let streams = Arc::new(Streams { hub: Arc::downgrade(hub), provider, id: id.clone() });
         let link = Link::establish(streams, credentials, host_key, hub.patience.subscribe()).await?;
         let containers = Containers::new(hub, id.clone());
         let stop = CancellationToken::new();

@@ -44,6 +44,10 @@ pub const DYNAMIC_PORTS: std::ops::RangeInclusive<u16> = 30_720..=32_767;
 /// Most addresses of the laptop's that an environment knows.
 pub const MAX_ADDRESSES: usize = 64;
 
+/// The address of a `forwarded-tcpip` channel, which the agent opens when a container connects to the laptop. It carries a
+/// paced stream, in which the client is the end that closes, as everywhere. A refused connection resets it.
+pub const LAPTOP: &str = "laptop";
+
 /// Longest line of JSON that either side accepts, in bytes. More than any honest message needs.
 pub const MAX_LINE: usize = 64 * 1024;
 

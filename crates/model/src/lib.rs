@@ -16,7 +16,7 @@ mod usage;
 
 pub use diagnosis::{Diagnosis, LogLine};
 pub use id::{EnvironmentId, InvalidId, SessionId};
-pub use port::{Protocol, Publication};
+pub use port::{HostAccess, Protocol, Publication};
 pub use problem::{ErrorCode, Problem};
 pub use runner::{Answer, Hop, HopStatus, HostKey, Question, RunnerEntry, RunnerStatus, is_runner_name};
 pub use settings::{Language, Settings};

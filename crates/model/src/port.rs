@@ -3,6 +3,7 @@
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    ops::RangeInclusive,
     str::FromStr,
 };
 
@@ -95,6 +96,52 @@ impl FromStr for Publication {
     }
 }
 
+/// Which of the laptop's ports containers reach.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum HostAccess {
+    /// Every one.
+    #[default]
+    All,
+    /// These only; none if there are none.
+    Ports(Vec<RangeInclusive<u16>>),
+}
+
+impl HostAccess {
+    /// Reads `3000,8000-8100`; None if it is something else.
+    pub fn of_ports(text: &str) -> Option<Self> {
+        let range = |text: &str| {
+            let (first, last) = text.split_once('-').unwrap_or((text, text));
+            let (first, last): (u16, u16) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+            (first > 0 && first <= last).then_some(first..=last)
+        };
+        let ranges: Option<Vec<_>> = text.split(',').map(range).collect();
+        ranges.map(Self::Ports)
+    }
+
+    /// Whether a port may be reached.
+    pub fn allows(&self, port: u16) -> bool {
+        match self {
+            Self::All => true,
+            Self::Ports(ranges) => ranges.iter().any(|range| range.contains(&port)),
+        }
+    }
+}
+
+/// As [`HostAccess::of_ports`] reads it.
+impl fmt::Display for HostAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Ports(ranges) = self else { return f.write_str("1-65535") };
+        for (index, range) in ranges.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            match (range.start(), range.end()) {
+                (first, last) if first == last => write!(f, "{comma}{first}")?,
+                (first, last) => write!(f, "{comma}{first}-{last}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +174,17 @@ mod tests {
             assert_eq!(publication(text).overlaps(everywhere), overlaps, "{text}");
         }
         assert!(!publication("tcp:127.0.0.1:80").overlaps(publication("tcp:127.0.0.2:80")));
+    }
+
+    #[test]
+    fn ports_to_be_reached_are_numbers_and_ranges() {
+        let some = HostAccess::of_ports("3000, 8000-8100").unwrap();
+        assert!(some.allows(3000) && some.allows(8100) && !some.allows(3001));
+        assert_eq!(some.to_string(), "3000,8000-8100");
+        for text in ["", "0", "5-4", "a", "1-", "70000", "1,,2"] {
+            assert_eq!(HostAccess::of_ports(text), None, "{text}");
+        }
+        assert!(HostAccess::All.allows(1) && !HostAccess::Ports(Vec::new()).allows(1));
     }
 
     #[test]

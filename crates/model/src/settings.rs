@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{ErrorCode, Problem, is_runner_name};
+use crate::{ErrorCode, HostAccess, Problem, is_runner_name};
 
 /// A value that a setting cannot have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -107,6 +107,8 @@ pub struct Settings {
     pub default_socket: bool,
     /// Listen for published ports on loopback only, whatever address they are published on.
     pub ports_on_loopback: bool,
+    /// What containers reach of this machine.
+    pub host_access: HostAccess,
     /// Start the desktop app when the user logs in.
     pub start_at_login: bool,
     /// Show the desktop's notifications.
@@ -142,6 +144,7 @@ impl Default for Settings {
             select_context: true,
             default_socket: false,
             ports_on_loopback: false,
+            host_access: HostAccess::All,
             start_at_login: false,
             notifications: true,
             language: Language::System,
@@ -287,6 +290,17 @@ pub const TABLE: &[Setting] = &[
         set: |s, v| one_of(v, [AS_PUBLISHED, LOOPBACK]).map(|choice| s.ports_on_loopback = choice == LOOPBACK),
     },
     Setting {
+        name: "host-access",
+        expected: "true, false, or ports such as 3000,8000-8100",
+        purpose: "Which TCP ports of this machine's loopback containers reach by `--add-host NAME:host-gateway`.",
+        get: |s| match &s.host_access {
+            HostAccess::All => true.into(),
+            HostAccess::Ports(none) if none.is_empty() => false.into(),
+            ports => ports.to_string().into(),
+        },
+        set: |s, v| host_access(v).map(|access| s.host_access = access),
+    },
+    Setting {
         name: "start-at-login",
         expected: "true or false",
         purpose: "Start the desktop app when you log in.",
@@ -387,6 +401,15 @@ impl Settings {
             value: value.to_string().chars().take(64).collect(),
             expected: setting.expected,
         })
+    }
+}
+
+fn host_access(value: &Value) -> Option<HostAccess> {
+    match boolean(value) {
+        Some(true) => Some(HostAccess::All),
+        Some(false) => Some(HostAccess::Ports(Vec::new())),
+        // One port on a command line is a number.
+        None => HostAccess::of_ports(&value.as_str().map_or_else(|| value.to_string(), str::to_owned)),
     }
 }
 

@@ -12,11 +12,11 @@ use bytes::Bytes;
 use overside_io::{BoxedStream, Paced, Receive, Role, Transmit};
 use overside_model::{
     ErrorCode, Problem, Publication,
-    agent::{ENGINE_SOCKET, Operation, PORTS, STREAM_PREFIX},
+    agent::{ENGINE_SOCKET, LAPTOP, Operation, PORTS, STREAM_PREFIX},
 };
 use russh::{
-    ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect, Preferred, cipher,
-    client::{self, Handle},
+    Channel, ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf, Disconnect, Preferred, cipher,
+    client::{self, ChannelOpenHandle, Handle},
     compression, kex,
     keys::{Algorithm, HashAlg, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate},
 };
@@ -24,7 +24,7 @@ use tokio::{io::AsyncWriteExt, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Credentials,
+    Credentials, Laptop,
     carrier::Carrier,
     credentials::parse_host_key,
     operations::{Operations, PeerNews},
@@ -140,17 +140,23 @@ impl Connection {
         stream: BoxedStream,
         credentials: &Credentials,
         host_key: &str,
+        laptop: Option<Arc<dyn Laptop>>,
     ) -> Result<Self, TunnelError> {
         let pinned = parse_host_key(host_key).map_err(|error| TunnelError::Broken(error.to_string()))?;
-        match tokio::time::timeout(LOGIN, Self::log_in(stream, credentials, pinned)).await {
+        match tokio::time::timeout(LOGIN, Self::log_in(stream, credentials, pinned, laptop)).await {
             Ok(result) => result,
             Err(_) => Err(TunnelError::Broken(format!("no login within {} s", LOGIN.as_secs()))),
         }
     }
 
-    async fn log_in(stream: BoxedStream, credentials: &Credentials, pinned: PublicKey) -> Result<Self, TunnelError> {
+    async fn log_in(
+        stream: BoxedStream,
+        credentials: &Credentials,
+        pinned: PublicKey,
+        laptop: Option<Arc<dyn Laptop>>,
+    ) -> Result<Self, TunnelError> {
         let ended = CancellationToken::new();
-        let handler = Handler { pinned, _ended: ended.clone().drop_guard() };
+        let handler = Handler { pinned, laptop, _ended: ended.clone().drop_guard() };
         let mut handle = client::connect_stream(Arc::new(config()), Carrier::new(stream), handler).await?;
         let key = PrivateKeyWithHashAlg::new(credentials.key(), None);
         if !handle.authenticate_publickey(USER, key).await?.success() {
@@ -251,6 +257,7 @@ impl Connection {
 /// Turns russh's callbacks into facts; the connection's end is the handler's.
 pub(crate) struct Handler {
     pinned: PublicKey,
+    laptop: Option<Arc<dyn Laptop>>,
     _ended: tokio_util::sync::DropGuard,
 }
 
@@ -267,6 +274,27 @@ impl client::Handler for Handler {
         };
         let pinned = self.pinned.fingerprint(HashAlg::Sha256).to_string();
         Err(TunnelError::HostKeyMismatch { received, pinned })
+    }
+
+    async fn server_channel_open_forwarded_tcpip(
+        &mut self,
+        channel: Channel<client::Msg>,
+        connected_address: &str,
+        connected_port: u32,
+        _originator_address: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut client::Session,
+    ) -> Result<(), TunnelError> {
+        match (&self.laptop, u16::try_from(connected_port)) {
+            (Some(laptop), Ok(port)) if connected_address == LAPTOP => {
+                reply.accept().await;
+                let (reader, writer) = channel.split();
+                laptop.connected(port, Paced::new(Reader(reader), Writer(writer), Role::Opener));
+            }
+            _ => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
+        }
+        Ok(())
     }
 }
 

@@ -12,4 +12,4 @@ pub mod outer;
 
 pub use connection::{Connection, TunnelError};
 pub use credentials::{Credentials, CredentialsError};
-pub use link::{Dial, Link, LinkState};
+pub use link::{Dial, Laptop, Link, LinkState};

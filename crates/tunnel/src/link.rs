@@ -25,6 +25,17 @@ pub trait Dial: Send + Sync + 'static {
     /// [`ErrorCode::EnvironmentLost`] where the environment is known to be gone, so that trying again is pointless; any
     /// other where it may only be out of reach.
     async fn dial(&self) -> Result<BoxedStream, Problem>;
+
+    /// Who serves the connections of containers to this machine; nobody, unless this says otherwise.
+    fn laptop(&self) -> Option<Arc<dyn Laptop>> {
+        None
+    }
+}
+
+/// This machine, as containers reach it.
+pub trait Laptop: Send + Sync + 'static {
+    /// A container has connected to a port. Must not block; dropping the stream resets the connection.
+    fn connected(&self, port: u16, stream: Paced);
 }
 
 /// How the link stands.
@@ -250,5 +261,5 @@ fn taken_over(computer: &str) -> Problem {
 
 async fn connect(dial: &dyn Dial, credentials: &Credentials, host_key: &str) -> Result<Connection, Problem> {
     let stream = dial.dial().await?;
-    Ok(Connection::establish(stream, credentials, host_key).await?)
+    Ok(Connection::establish(stream, credentials, host_key, dial.laptop()).await?)
 }

@@ -234,7 +234,8 @@ const LONG: Duration = Duration::from_secs(3600);
 async fn another_host_key_is_refused_with_both_fingerprints() {
     let credentials = Credentials::generate().unwrap();
     let (agent, impostor) = (Agent::new(&credentials), Agent::new(&credentials));
-    let error = Connection::establish(Box::new(impostor.connect()), &credentials, &agent.host_key()).await.unwrap_err();
+    let error =
+        Connection::establish(Box::new(impostor.connect()), &credentials, &agent.host_key(), None).await.unwrap_err();
     let TunnelError::HostKeyMismatch { received, pinned } = &error else { panic!("{error}") };
     assert!(received.starts_with("SHA256:") && pinned.starts_with("SHA256:") && received != pinned, "{error}");
     assert_eq!(Problem::from(error).code, ErrorCode::HostKeyMismatch);
@@ -244,7 +245,7 @@ async fn another_host_key_is_refused_with_both_fingerprints() {
 async fn another_sessions_key_is_refused() {
     let agent = Agent::new(&Credentials::generate().unwrap());
     let stranger = Credentials::generate().unwrap();
-    let error = Connection::establish(Box::new(agent.connect()), &stranger, &agent.host_key()).await.unwrap_err();
+    let error = Connection::establish(Box::new(agent.connect()), &stranger, &agent.host_key(), None).await.unwrap_err();
     assert!(matches!(error, TunnelError::LoginRefused), "{error}");
 }
 

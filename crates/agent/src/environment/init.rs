@@ -29,6 +29,7 @@ use rustix::{
 
 use super::{mounts, netlink, overlay, rootlesskit};
 use crate::{
+    network::{LAPTOP, LAPTOP_PORT},
     problem::{During, internal},
     wire::{self, Command, Event, Plan},
 };
@@ -54,6 +55,7 @@ pub(super) fn run(wire: &OwnedFd, plan: &Plan) -> Result<ExitCode, Problem> {
     mounts::enter(plan)?;
     rustix::system::sethostname(plan.name.as_bytes()).during("naming the environment")?;
     netlink::raise_loopback()?;
+    netlink::add_to_loopback(LAPTOP.into()).during("adding the laptop's address")?;
     let note = choose_ports_from(DYNAMIC_PORTS).err().map(|error| {
         format!("ports that the engine chooses may be taken on the laptop: cannot write {PORT_RANGE}: {error}")
     });
@@ -177,6 +179,13 @@ impl Init<'_> {
                 }
                 tell(self.wire, &Event::Answer { id })?;
             }
+            Command::Redirect { id } => {
+                if let Err(error) = redirect() {
+                    // To the engine's log. Connections to the laptop are refused then.
+                    eprintln!("containers do not reach the laptop: {error}");
+                }
+                tell(self.wire, &Event::Answer { id })?;
+            }
             Command::PortsChosen => {
                 let _ = choose_ports_from(OUTGOING_PORTS);
             }
@@ -196,6 +205,21 @@ impl Init<'_> {
     }
 }
 
+/// Of containers that come from the environment's bridges, and of those that have its own network.
+fn redirect() -> io::Result<()> {
+    for chain in ["PREROUTING", "OUTPUT"] {
+        let mut program = Program::new("/usr/sbin/iptables");
+        program.env_clear().env("PATH", "/usr/sbin:/usr/bin").stdin(Stdio::null());
+        program.args(["--wait", "--table", "nat", "--insert", chain, "--protocol", "tcp", "--jump", "DNAT"]);
+        program.args(["--destination", &LAPTOP.to_string()]);
+        program.args(["--to-destination", &format!("{LAPTOP}:{LAPTOP_PORT}")]);
+        if !program.status()?.success() {
+            return Err(io::Error::other(format!("iptables refuses the rule in {chain}")));
+        }
+    }
+    Ok(())
+}
+
 /// dockerd reads the range once, while it starts.
 fn choose_ports_from(range: RangeInclusive<u16>) -> io::Result<()> {
     fs_err::write(PORT_RANGE, format!("{} {}", range.start(), range.end()))
@@ -208,7 +232,12 @@ fn tell(wire: &OwnedFd, event: &Event) -> Result<(), Problem> {
 /// dockerd with nothing of the agent's environment. Its output goes where this process's goes: to the agent.
 fn start_engine(plan: &Plan, driver: &str) -> Result<Pid, Problem> {
     let mut program = Program::new("/usr/bin/dockerd");
-    program.args(ARGUMENTS).arg(format!("--storage-driver={driver}")).current_dir("/").stdin(Stdio::null());
+    program
+        .args(ARGUMENTS)
+        .arg(format!("--host-gateway-ip={LAPTOP}"))
+        .arg(format!("--storage-driver={driver}"))
+        .current_dir("/")
+        .stdin(Stdio::null());
     program.env_clear().env("PATH", "/usr/sbin:/usr/bin").env("HOME", "/root");
     if !plan.privileged {
         // Without cgroups of its own dockerd starts in this mode only; it then wants to know where its files may be.

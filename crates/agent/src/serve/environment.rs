@@ -13,6 +13,7 @@ use overside_model::{
     Problem, Protocol, Publication,
     agent::{DYNAMIC_PORTS, LaptopPorts, LeaseTerms, MAX_ADDRESSES},
 };
+use russh::server::Handle;
 use tokio::{
     net::{TcpStream, UdpSocket, UnixStream},
     sync::{Mutex, mpsc, oneshot, watch},
@@ -61,6 +62,7 @@ pub(crate) struct Environment {
     deletions: mpsc::Sender<Deletion>,
     /// Ports that are taken on the laptop, and therefore here.
     held: Mutex<BTreeMap<Publication, OwnedFd>>,
+    client: watch::Sender<Option<Handle>>,
 }
 
 /// One authenticated connection, for as long as it is kept.
@@ -93,6 +95,7 @@ impl Environment {
             taken_over: watch::Sender::new(None),
             deletions,
             held: Mutex::default(),
+            client: watch::Sender::new(None),
         };
         (Arc::new(environment), orders)
     }
@@ -110,6 +113,16 @@ impl Environment {
     /// A UDP socket inside the environment's network.
     pub(crate) async fn exchange(&self, address: SocketAddr) -> io::Result<UdpSocket> {
         self.link.exchange(address).await
+    }
+
+    /// The client to whose machine connections go from now on: the one that has come last.
+    pub(crate) fn set_client(&self, client: Handle) {
+        self.client.send_replace(Some(client));
+    }
+
+    /// That client.
+    pub(crate) fn client(&self) -> Option<Handle> {
+        self.client.borrow().clone()
     }
 
     /// Prepares the environment for an engine that publishes ports as if it were on the laptop.

@@ -352,6 +352,9 @@ async fn start(
         .unwrap_or_else(|_| Err(engine_failed("dockerd did not answer in time", &engine_log.text())))?;
 
     link.send(&Command::PortsChosen).await.during("talking to the environment")?;
+    let laptop = link.listen_for_laptop().await;
+    let laptop =
+        laptop.inspect_err(|error| facts.notes.push(format!("containers do not reach your computer: {error}"))).ok();
 
     let path = spec.directory.join(spec::SOCKET);
     let listener = UnixListener::bind(&path).during("listening for the tunnel")?;
@@ -372,6 +375,9 @@ async fn start(
         timings: reporter.timings(),
     };
     let (environment, deletions) = Environment::new(engine, link, cgroups, spec.lease);
+    if let Some(listener) = laptop {
+        tokio::spawn(ssh::laptop::serve(listener, Arc::clone(&environment)));
+    }
     let server = ssh::Server::new(host_key, client_key, Arc::clone(&environment));
     reporter.ready(facts.clone()).during("reporting to the provider")?;
     log::detach(&spec.directory)?;

@@ -59,7 +59,8 @@ impl russh::server::Handler for Handler {
         Ok(self.judge(key.public_key, key.algorithm))
     }
 
-    async fn auth_succeeded(&mut self, _session: &mut Session) -> Result<(), Error> {
+    async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Error> {
+        self.environment.set_client(session.handle());
         self.contact = Some(self.environment.contact());
         self.authenticated.send_replace(true);
         Ok(())

@@ -65,7 +65,7 @@ fn destination(publication: Publication) -> SocketAddr {
 }
 
 /// One connection with half-close both ways. What breaks off on one side is reset on the other.
-async fn streams(client: Paced, first: Bytes, mut stream: TcpStream) -> io::Result<()> {
+pub(super) async fn streams(client: Paced, first: Bytes, mut stream: TcpStream) -> io::Result<()> {
     let result = {
         let (from, to) = stream.split();
         join(client, first, from, to).await

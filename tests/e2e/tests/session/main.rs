@@ -5,6 +5,7 @@ mod clients;
 mod command_line;
 mod diagnose;
 mod isolation;
+mod laptop;
 mod life;
 mod policy;
 mod ports;
