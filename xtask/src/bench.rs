@@ -24,6 +24,8 @@ enum Subject {
     Far,
     /// Memory, CPU and wake-ups of what stays resident, and of the window
     Footprint,
+    /// Published ports beside `ssh -L`: requests, throughput, memory
+    Ports,
 }
 
 impl Subject {
@@ -33,6 +35,7 @@ impl Subject {
             Self::ColdStart => "cold-start",
             Self::Far => "far",
             Self::Footprint => "footprint",
+            Self::Ports => "ports",
         }
     }
 }
@@ -55,6 +58,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut sets = vec![packages::RUNNER, packages::BUILD, packages::ENGINE_TESTS];
     if desktop {
         sets.extend([packages::DESKTOP, packages::DESKTOP_TESTS, node::packages()]);
+    }
+    if options.subject == Subject::Ports {
+        sets.push(packages::LOAD);
     }
     packages::ensure(&mut steps, &sets)?;
     let programs = steps.loud("release build", || {

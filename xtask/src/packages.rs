@@ -77,6 +77,9 @@ pub(crate) const DESKTOP_TESTS: &[Package] = &[
 pub(crate) const CONFORMANCE: &[Package] =
     &[Always("docker-registry"), Always("openssh-client"), Always("python3"), Always("python3-venv")];
 
+/// What measures published ports.
+pub(crate) const LOAD: &[Package] = &[Always("curl"), Always("wrk")];
+
 /// What builds agents for other kinds of machines.
 pub(crate) const FOREIGN: &[Package] = &[Always("gcc-aarch64-linux-gnu"), Always("libc6-dev-arm64-cross")];
 

@@ -173,7 +173,7 @@ function withImage() {
 /** Published ports at an address of this side's own: Overside brings them here itself, for the other side see ports.py. */
 function withPorts() {
   if (side !== "direct") {
-    return "127.0.0.1";
+    return "localhost";
   }
   const address = "127.0.0.2";
   process.env.TESTCONTAINERS_HOST_OVERRIDE = address;

@@ -31,7 +31,7 @@ pub(crate) fn measure() -> Result<()> {
     let config = format!("SetEnv DOCKER_HOST={}", direct.host());
     let sshd = Sshd::start(&home, Setup { config: &config, ..Setup::default() })?;
     let wire = Wire::to(sshd.port(), DELAY)?;
-    let ssh = openssh(&home, &wire)?;
+    let ssh = openssh(&home, wire.port())?;
     let daemon = Daemon::enabled(&home)?;
     let fingerprint = sshd.fingerprint()?;
     daemon.overside(&["runner", "add", "far", &wire.address("root"), "--accept-host-key", &fingerprint])?.success()?;
@@ -101,13 +101,13 @@ fn docker(home: &TempHome, cli: &DockerCli, arguments: &[&str]) -> Result<()> {
 }
 
 /// A program `ssh` that is the machine's, with the home's key and nothing of the user's.
-fn openssh(home: &TempHome, wire: &Wire) -> Result<std::path::PathBuf> {
+pub(crate) fn openssh(home: &TempHome, port: u16) -> Result<std::path::PathBuf> {
     let place = home.scratch().join("bin");
     fs_err::create_dir(&place)?;
     let key = home.scratch().join("user/.ssh/id_ed25519");
     let config = format!(
         "Host 127.0.0.1\n Port {}\n IdentityFile {}\n UserKnownHostsFile /dev/null\n StrictHostKeyChecking no\n LogLevel ERROR\n",
-        wire.port(),
+        port,
         key.display()
     );
     fs_err::write(place.join("config"), config)?;

@@ -3,6 +3,7 @@
 mod cold_start;
 mod far;
 mod footprint;
+mod ports;
 mod table;
 
 use anyhow::{Result, bail};
@@ -13,6 +14,7 @@ fn main() -> Result<()> {
         Some("cold-start") => cold_start::measure(),
         Some("far") => far::measure(),
         Some("footprint") => footprint::measure(),
-        other => bail!("{other:?} cannot be measured; there are cold-start, far and footprint"),
+        Some("ports") => ports::measure(),
+        other => bail!("{other:?} cannot be measured; there are cold-start, far, footprint and ports"),
     }
 }
