@@ -54,7 +54,10 @@ fn a_prompt_is_answered_by_each_of_its_buttons() {
     server.click(&prompt, "Ask me again later").unwrap();
     daemon.wait_until_asked(&[Command::Later]).unwrap();
 
-    daemon.show(asked(130));
+    // For another reason: to a tray that has slept since, the same would be the one that was answered.
+    let mut long = asked(130);
+    long.prompt.as_mut().unwrap().reason = PromptReason::LongSession;
+    daemon.show(long);
     let prompt = server.shown().unwrap();
     server.click(&prompt, "Idle now").unwrap();
     daemon.wait_until_asked(&[Command::Later, Command::Idle]).unwrap();
