@@ -80,6 +80,8 @@ pub fn run(home: &Home, with_window: bool) -> Result<()> {
 
 /// The tray's life: returns when it is quit. `events` brings what the user does.
 async fn control(home: &Home, mut panel: impl Panel, mut events: mpsc::UnboundedReceiver<Event>, with_window: bool) {
+    // Before anybody can see that this runs.
+    let mut quit = std::pin::pin!(quit_signal());
     let connection = Connection::open(home);
     let clipboard = Arc::new(Clipboard::default());
     // Until the daemon tells what applies, under the organisation's policy.
@@ -91,7 +93,6 @@ async fn control(home: &Home, mut panel: impl Panel, mut events: mpsc::Unbounded
     // Each ends with its window.
     let mut windows: JoinSet<()> = JoinSet::new();
     let mut requests: JoinSet<Result<(), Refused>> = JoinSet::new();
-    let mut quit = std::pin::pin!(quit_signal());
 
     if with_window {
         open_window(&mut windows, &[]);
@@ -205,17 +206,17 @@ fn spawn_window(arguments: &[&str]) -> Result<Child> {
     command.args(arguments).kill_on_drop(true).spawn().with_context(|| format!("cannot start {}", program.display()))
 }
 
-/// Waits until this process is asked to end.
+/// Waits until this process is asked to end, be it before this is polled for the first time.
 #[cfg(unix)]
-async fn quit_signal() {
+fn quit_signal() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        let (Ok(mut terminate), Ok(mut interrupt)) = signals else { return std::future::pending().await };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }
 
