@@ -34,6 +34,8 @@ def started(plain, socket_path):
     variables = os.environ | {
         "DOCKER_HOST": f"unix://{socket_path}",
         "TESTCONTAINERS_HOST_OVERRIDE": ADDRESS,
+        # Whether or not this machine looks like a container from within.
+        "TESTCONTAINERS_CONNECTION_MODE": "docker_host",
         "TESTCONTAINERS_RYUK_DISABLED": "false",
         "RYUK_RECONNECTION_TIMEOUT": "500ms",
     }
