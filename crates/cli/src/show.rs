@@ -139,10 +139,7 @@ pub(crate) fn work(what: &str, file: &str, work: &[Work]) -> String {
 /// `overside ports`.
 pub(crate) fn ports(ports: &[PortStatus]) -> String {
     let place = |port: &PortStatus| format!("{}/{}", port.address, port.protocol.name());
-    let container = |port: &PortStatus| match port.container_port {
-        Some(own) => format!("{}:{own}", port.container),
-        None => port.container.clone(),
-    };
+    let container = |port: &PortStatus| format!("{}:{}", port.container, port.container_port);
     let width = |of: &dyn Fn(&PortStatus) -> String, least: usize| {
         ports.iter().map(|port| of(port).len()).max().unwrap_or(0).max(least)
     };
@@ -209,7 +206,7 @@ mod tests {
             protocol: overside_model::Protocol::Tcp,
             address: "0.0.0.0:8080".to_owned(),
             container: "web".to_owned(),
-            container_port: Some(80),
+            container_port: 80,
             connections: 2,
             bytes_in: 512,
             bytes_out: 3 << 20,

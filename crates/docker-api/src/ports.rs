@@ -57,8 +57,6 @@ pub struct Container {
     pub running: bool,
     /// The engine removes it when it has ended.
     pub removes_itself: bool,
-    /// It has the environment's own network, so that every port that it listens on is published.
-    pub host_network: bool,
     /// The ports that it is to have.
     pub wanted: Vec<Wanted>,
     /// The ports that it has.
@@ -96,7 +94,6 @@ impl Container {
             image: text(&inspection["Config"]["Image"]),
             running,
             removes_itself: host["AutoRemove"].as_bool().unwrap_or(false),
-            host_network: host["NetworkMode"].as_str() == Some("host"),
             wanted,
             published,
         }
@@ -170,7 +167,7 @@ mod tests {
             "1/tcp": null,
         }});
         let container = Container::of(&inspection(&host, &json!({})));
-        assert!(container.removes_itself && !container.host_network);
+        assert!(container.removes_itself);
         let fixed: Vec<String> =
             container.wanted.iter().flat_map(Wanted::fixed).map(|publication| publication.to_string()).collect();
         assert_eq!(fixed, ["tcp:0.0.0.0:8080", "tcp:[::]:8080"]);

@@ -151,7 +151,7 @@ impl Containers {
 
     async fn tell(&self, known: &mut Known) {
         let publications = known.running.values().flat_map(|container| {
-            let target = |port| Target { container: container.name.clone(), container_port: Some(port) };
+            let target = |port| Target { container: container.name.clone(), container_port: port };
             container.published.iter().map(move |published| (published.at, target(published.container_port)))
         });
         self.forwards.apply(publications.collect()).await;
@@ -288,7 +288,7 @@ impl Publish for Publishing {
             return Ok(());
         }
         let (link, containers) = (&self.environment.link, &self.environment.containers);
-        // What there is no such container, the engine says.
+        // That there is no such container, the engine says.
         let Some(container) = inspect(link, &self.name).await? else { return Ok(()) };
         if container.wanted.is_empty() {
             return Ok(());

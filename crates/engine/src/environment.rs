@@ -168,8 +168,11 @@ async fn follow_containers(environment: &Weak<Environment>) -> Result<(), Proble
     drop(present);
     while let Some(event) = events.next().await {
         let present = environment.upgrade().ok_or_else(gone)?;
-        if let Some(id) = containers::concerned(&event) {
-            present.containers.read(&present.link, id).await?;
+        // One that cannot be inspected must not hide what happens to the others; the stream ends where the engine does.
+        if let Some(id) = containers::concerned(&event)
+            && let Err(problem) = present.containers.read(&present.link, id).await
+        {
+            tracing::warn!(%problem, id, "a container cannot be inspected");
         }
     }
     Ok(())

@@ -126,8 +126,8 @@ pub struct PortStatus {
     pub address: String,
     /// The container that publishes it.
     pub container: String,
-    /// The container's own port; none for one with the host's network.
-    pub container_port: Option<u16>,
+    /// The container's own port.
+    pub container_port: u16,
     /// Connections, or UDP flows, that are open.
     pub connections: u32,
     /// Bytes that went into the container since the port is there.

@@ -46,8 +46,8 @@ pub trait Reach: Send + Sync + 'static {
 pub struct Target {
     /// The container's name.
     pub container: String,
-    /// Its own port; none where it has the environment's network.
-    pub container_port: Option<u16>,
+    /// Its own port.
+    pub container_port: u16,
 }
 
 /// A port that cannot be listened on here.

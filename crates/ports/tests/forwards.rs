@@ -116,7 +116,7 @@ fn free(protocol: Protocol) -> Publication {
 }
 
 fn to_web(publications: impl IntoIterator<Item = Publication>) -> BTreeMap<Publication, Target> {
-    let target = Target { container: "web".to_owned(), container_port: Some(80) };
+    let target = Target { container: "web".to_owned(), container_port: 80 };
     publications.into_iter().map(|publication| (publication, target.clone())).collect()
 }
 

@@ -461,9 +461,9 @@ address: string,
  */
 container: string, 
 /**
- * The container's own port; none for one with the host's network.
+ * The container's own port.
  */
-container_port: number | null, 
+container_port: number, 
 /**
  * Connections, or UDP flows, that are open.
  */
