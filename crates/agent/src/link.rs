@@ -22,9 +22,10 @@ use tokio::{
 };
 
 use crate::{
+    conntrack::ConnectionTracking,
     network,
     problem::During,
-    wire::{self, Command, Event},
+    wire::{self, Command, Event, SocketKind},
 };
 
 /// How long the environment's first process may take to make a socket. It does nothing else; only a frozen one is late.
@@ -34,6 +35,21 @@ const CONNECT: Duration = Duration::from_secs(20);
 
 /// What the environment's first process tells by itself, each with the descriptor that came along.
 pub(crate) type Events = mpsc::Receiver<(Event, Option<OwnedFd>)>;
+
+/// Where containers reach the laptop, and ask for its names.
+#[derive(Debug)]
+pub(crate) struct ForLaptop {
+    /// Connections to any of its ports.
+    pub(crate) connections: TcpListener,
+    /// Datagrams to any of its ports.
+    pub(crate) datagrams: UdpSocket,
+    /// Knows which port a datagram was sent to.
+    pub(crate) conntrack: ConnectionTracking,
+    /// Questions to its name server.
+    pub(crate) questions: UdpSocket,
+    /// The same over connections.
+    pub(crate) long_questions: TcpListener,
+}
 
 /// Talks with the environment's first process.
 #[derive(Debug)]
@@ -113,14 +129,32 @@ impl Link {
         Ok(socket)
     }
 
-    /// Listens where connections to the laptop are led to.
-    pub(crate) async fn listen_for_laptop(&self) -> io::Result<TcpListener> {
-        let address = SocketAddr::from((network::LAPTOP, network::LAPTOP_PORT));
+    /// Listens where connections and datagrams to the laptop are led to, and those to its name server.
+    pub(crate) async fn listen_for_laptop(&self) -> io::Result<ForLaptop> {
+        let service = SocketAddr::from((network::LAPTOP, network::LAPTOP_PORT));
+        let names = SocketAddr::from((network::LAPTOP, network::NAMES_PORT));
+        let heard = ForLaptop {
+            connections: self.listen(service).await?,
+            datagrams: self.receive(service).await?,
+            conntrack: ConnectionTracking::new(self.ask_for(SocketKind::ConnectionTracking).await?)?,
+            questions: self.receive(names).await?,
+            long_questions: self.listen(names).await?,
+        };
+        self.ask(|id| Command::Redirect { id }).await?;
+        Ok(heard)
+    }
+
+    async fn listen(&self, address: SocketAddr) -> io::Result<TcpListener> {
         let socket = self.socket(address, false).await?;
         rustix::net::bind(&socket, &address)?;
         rustix::net::listen(&socket, 1024)?;
-        self.ask(|id| Command::Redirect { id }).await?;
         TcpListener::from_std(socket.into())
+    }
+
+    async fn receive(&self, address: SocketAddr) -> io::Result<UdpSocket> {
+        let socket = self.socket(address, true).await?;
+        rustix::net::bind(&socket, &address)?;
+        UdpSocket::from_std(socket.into())
     }
 
     /// Gives the environment addresses of the laptop's.
@@ -128,10 +162,14 @@ impl Link {
         self.ask(|id| Command::Addresses { id, addresses }).await.map(drop)
     }
 
-    /// A socket in the environment's network, for the family of an address. It comes out of the environment: were it another
-    /// one, using it fails.
+    /// A socket in the environment's network, for the family of an address.
     async fn socket(&self, address: SocketAddr, datagrams: bool) -> io::Result<OwnedFd> {
-        let socket = self.ask(|id| Command::Socket { id, v6: address.is_ipv6(), datagrams }).await?;
+        self.ask_for(SocketKind::Ip { v6: address.is_ipv6(), datagrams }).await
+    }
+
+    /// A socket in the environment's network. It comes out of the environment: were it another one, using it fails.
+    async fn ask_for(&self, kind: SocketKind) -> io::Result<OwnedFd> {
+        let socket = self.ask(|id| Command::Socket { id, kind }).await?;
         let socket = socket.ok_or_else(|| io::Error::from(Errno::AFNOSUPPORT))?;
         ioctl_fionbio(&socket, true)?;
         Ok(socket)

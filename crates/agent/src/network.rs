@@ -33,8 +33,14 @@ pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 100);
 
 /// The laptop's address for containers: one of the environment's own, so that whatever network they are in leads there.
 pub(crate) const LAPTOP: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 254);
-/// Where connections to it are taken in; the firewall leads all of them there.
+/// Where connections and datagrams to it are taken in; the firewall leads all of them there. Both ports are ones that nobody
+/// publishes: a container that publishes 53 could not start if the agent listened there.
 pub(crate) const LAPTOP_PORT: u16 = 1;
+/// Where questions for names are taken in that are sent to its port 53.
+pub(crate) const NAMES_PORT: u16 = 2;
+
+/// Where slirp4netns answers such questions, as the machine's own resolver does.
+pub(crate) const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
 
 /// Which network namespace to connect, and how.
 #[derive(Debug)]

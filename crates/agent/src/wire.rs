@@ -60,10 +60,8 @@ pub(crate) enum Command {
     Socket {
         /// Chosen by the agent; the answer carries it.
         id: u64,
-        /// For IPv6.
-        v6: bool,
-        /// For UDP, instead of TCP.
-        datagrams: bool,
+        /// What kind.
+        kind: SocketKind,
     },
     /// Give the environment these addresses, too, where they can be had.
     Addresses {
@@ -72,7 +70,8 @@ pub(crate) enum Command {
         /// The addresses.
         addresses: Vec<IpAddr>,
     },
-    /// Lead every connection to the laptop's address to the one port of it that is listened on.
+    /// Lead everything that goes to the laptop's address to the few ports of it that are listened on, and ask there for
+    /// names from now on.
     Redirect {
         /// Chosen by the agent; the answer carries it.
         id: u64,
@@ -83,6 +82,20 @@ pub(crate) enum Command {
     Stop,
     /// Let them go on.
     Continue,
+}
+
+/// What [`Command::Socket`] asks for.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) enum SocketKind {
+    /// TCP or UDP.
+    Ip {
+        /// For IPv6.
+        v6: bool,
+        /// For UDP, instead of TCP.
+        datagrams: bool,
+    },
+    /// Questions to the kernel about the flows that its firewall follows: nfnetlink(7).
+    ConnectionTracking,
 }
 
 /// From the environment.

@@ -1,23 +1,20 @@
 //! The environment of the session while it is connected.
 
-use std::{
-    io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::{Arc, Weak},
-};
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
-use overside_io::{BoxedStream, Paced};
+use overside_io::BoxedStream;
 use overside_model::{EnvironmentId, ErrorCode, Problem};
 use overside_runner::Provider;
 use overside_tunnel::{Credentials, Laptop, Link, LinkState};
-use tokio::{net::TcpStream, sync::watch};
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     containers::{self, Containers},
     docker::Lines,
     hub::Hub,
+    laptop::Here,
 };
 
 /// Events after which other containers run, or have other names or ports:
@@ -49,45 +46,8 @@ impl overside_tunnel::Dial for Streams {
     }
 
     fn laptop(&self) -> Option<Arc<dyn Laptop>> {
-        Some(Arc::new(Here(self.hub.clone())))
+        Some(Arc::new(Here::new(self.hub.clone())))
     }
-}
-
-/// This machine's loopback, as far as the settings let containers reach it.
-struct Here(Weak<Hub>);
-
-impl Laptop for Here {
-    fn connected(&self, port: u16, mut stream: Paced) {
-        let Some(hub) = self.0.upgrade() else { return };
-        if !hub.settings().host_access.allows(port) {
-            tracing::debug!(port, "the settings do not let containers reach this port");
-            return;
-        }
-        tokio::spawn(async move {
-            let result = match connect_here(port).await {
-                Ok(mut near) => {
-                    let result = overside_io::join(&mut stream, &mut near).await.map(drop);
-                    if result.is_err() {
-                        // Closing is a reset then.
-                        let _ = near.set_zero_linger();
-                    }
-                    result
-                }
-                Err(error) => Err(error),
-            };
-            if let Err(error) = result {
-                tracing::debug!(%error, port, "a container's connection to this machine ended early");
-            }
-        });
-    }
-}
-
-/// Servers listen on either of both loopbacks.
-async fn connect_here(port: u16) -> io::Result<TcpStream> {
-    let addresses = [SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))];
-    let stream = TcpStream::connect(&addresses[..]).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 impl Environment {

@@ -22,6 +22,7 @@ mod gate;
 mod hub;
 mod inventory;
 mod keep;
+mod laptop;
 mod last_answers;
 mod record;
 mod runners;

@@ -3,7 +3,10 @@
 use std::io;
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::UdpSocket,
+};
 
 /// Longest datagram, in bytes: more than UDP has over either version of IP.
 pub const LONGEST: usize = u16::MAX as usize;
@@ -35,6 +38,44 @@ pub async fn write(stream: &mut (impl AsyncWrite + Unpin), datagram: &[u8]) -> i
     framed.extend(datagram);
     stream.write_all(&framed).await?;
     stream.flush().await
+}
+
+/// Joins a stream of datagrams to a connected socket, until the stream ends.
+///
+/// # Errors
+/// The stream's, and the socket's unless it only tells that nobody listens at the other end: somebody may, later.
+pub async fn join(stream: impl AsyncRead + AsyncWrite, socket: &UdpSocket) -> io::Result<()> {
+    let (mut from_stream, mut to_stream) = tokio::io::split(stream);
+    let up = async {
+        while let Some(datagram) = read(&mut from_stream).await? {
+            // Lost, as datagrams may be: nobody listens yet, or not for this one.
+            if let Err(error) = socket.send(&datagram).await {
+                tracing::trace!(%error, "a datagram was not sent");
+            }
+        }
+        io::Result::Ok(())
+    };
+    let down = async {
+        let mut buffer = vec![0; LONGEST];
+        loop {
+            match socket.recv(&mut buffer).await {
+                Ok(length) => write(&mut to_stream, &buffer[..length]).await?,
+                // The answer of a port that nobody listens on, to one that was sent before.
+                Err(error) if is_refusal(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    tokio::select! {
+        result = up => result?,
+        result = down => return result,
+    }
+    to_stream.shutdown().await
+}
+
+/// Whether a socket tells that nobody listens where it sent a datagram before; Windows says it in its own way.
+pub fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset)
 }
 
 #[cfg(test)]

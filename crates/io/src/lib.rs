@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod datagrams;
+pub mod flows;
 pub mod local;
 mod paced;
 pub mod process;

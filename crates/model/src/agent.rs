@@ -48,6 +48,9 @@ pub const MAX_ADDRESSES: usize = 64;
 /// paced stream, in which the client is the end that closes, as everywhere. A refused connection resets it.
 pub const LAPTOP: &str = "laptop";
 
+/// The same for what a container sends by UDP: the stream carries one sender's datagrams, as those of [`PORTS`] do.
+pub const LAPTOP_DATAGRAMS: &str = "laptop-datagrams";
+
 /// Longest line of JSON that either side accepts, in bytes. More than any honest message needs.
 pub const MAX_LINE: usize = 64 * 1024;
 

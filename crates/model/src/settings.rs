@@ -292,7 +292,7 @@ pub const TABLE: &[Setting] = &[
     Setting {
         name: "host-access",
         expected: "true, false, or ports such as 3000,8000-8100",
-        purpose: "Which TCP ports of this machine's loopback containers reach by `--add-host NAME:host-gateway`.",
+        purpose: "Which TCP and UDP ports of this machine's loopback containers reach as `host.docker.internal`; others refuse.",
         get: |s| match &s.host_access {
             HostAccess::All => true.into(),
             HostAccess::Ports(none) if none.is_empty() => false.into(),

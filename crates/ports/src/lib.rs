@@ -17,7 +17,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use overside_io::BoxedStream;
+use overside_io::{BoxedStream, flows};
 use overside_model::{PortStatus, Problem, Protocol, Publication};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -118,7 +118,9 @@ impl Listener {
                 Bound::Tcp(socket) => tokio::spawn(async move {
                     stop.run_until_cancelled(tcp::serve(socket, remote, reach, counters)).await;
                 }),
-                Bound::Udp(socket) => tokio::spawn(udp::serve(socket, remote, reach, counters, stop)),
+                Bound::Udp(socket) => {
+                    tokio::spawn(flows::serve(udp::Port { socket, publication: remote, reach, counters }, stop))
+                }
             });
         }
         self

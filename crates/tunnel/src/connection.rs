@@ -11,8 +11,8 @@ use std::{
 use bytes::Bytes;
 use overside_io::{BoxedStream, Paced, Receive, Role, Transmit};
 use overside_model::{
-    ErrorCode, Problem, Publication,
-    agent::{ENGINE_SOCKET, LAPTOP, Operation, PORTS, STREAM_PREFIX},
+    ErrorCode, Problem, Protocol, Publication,
+    agent::{ENGINE_SOCKET, LAPTOP, LAPTOP_DATAGRAMS, Operation, PORTS, STREAM_PREFIX},
 };
 use russh::{
     Channel, ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf, Disconnect, Preferred, cipher,
@@ -286,11 +286,16 @@ impl client::Handler for Handler {
         reply: ChannelOpenHandle,
         _session: &mut client::Session,
     ) -> Result<(), TunnelError> {
-        match (&self.laptop, u16::try_from(connected_port)) {
-            (Some(laptop), Ok(port)) if connected_address == LAPTOP => {
+        let protocol = match connected_address {
+            LAPTOP => Some(Protocol::Tcp),
+            LAPTOP_DATAGRAMS => Some(Protocol::Udp),
+            _ => None,
+        };
+        match (&self.laptop, protocol, u16::try_from(connected_port)) {
+            (Some(laptop), Some(protocol), Ok(port)) => {
                 reply.accept().await;
                 let (reader, writer) = channel.split();
-                laptop.connected(port, Paced::new(Reader(reader), Writer(writer), Role::Opener));
+                laptop.connected(protocol, port, Paced::new(Reader(reader), Writer(writer), Role::Opener));
             }
             _ => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
         }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use overside_io::{BoxedStream, Paced, clock};
-use overside_model::{ErrorCode, Moment, Problem, Publication, agent::Operation};
+use overside_model::{ErrorCode, Moment, Problem, Protocol, Publication, agent::Operation};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -34,8 +34,9 @@ pub trait Dial: Send + Sync + 'static {
 
 /// This machine, as containers reach it.
 pub trait Laptop: Send + Sync + 'static {
-    /// A container has connected to a port. Must not block; dropping the stream resets the connection.
-    fn connected(&self, port: u16, stream: Paced);
+    /// A container has connected to a port, or sent datagrams to it ([`overside_io::datagrams`]). Must not block; dropping
+    /// the stream resets the connection, or ends the flow.
+    fn connected(&self, protocol: Protocol, port: u16, stream: Paced);
 }
 
 /// How the link stands.

@@ -4,7 +4,8 @@
 //! safety.
 
 use std::{
-    io,
+    io::{self, Write as _},
+    net::Ipv4Addr,
     ops::RangeInclusive,
     os::{
         fd::{AsFd, OwnedFd},
@@ -23,16 +24,19 @@ use rustix::{
     event::{PollFd, PollFlags, poll},
     fs::{Mode, OFlags, inotify, open},
     io::Errno,
-    net::{AddressFamily, SocketFlags, SocketType, socket_with},
+    net::{AddressFamily, SocketFlags, SocketType, netlink::NETFILTER, socket_with},
     process::{Pid, WaitOptions, wait},
 };
 
 use super::{mounts, netlink, overlay, rootlesskit};
 use crate::{
-    network::{LAPTOP, LAPTOP_PORT},
+    network::{LAPTOP, LAPTOP_PORT, NAME_SERVER, NAMES_PORT},
     problem::{During, internal},
-    wire::{self, Command, Event, Plan},
+    wire::{self, Command, Event, Plan, SocketKind},
 };
+
+/// What `/etc/resolv.conf` is. dockerd reads it anew for every container.
+pub(super) const RESOLVER: &str = "/run/resolv.conf";
 
 /// Where dockerd listens.
 const SOCKET: &str = overside_model::agent::ENGINE_SOCKET;
@@ -41,6 +45,12 @@ const SOCKET: &str = overside_model::agent::ENGINE_SOCKET;
 const PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 /// The kernel's own choice for outgoing connections.
 const OUTGOING_PORTS: RangeInclusive<u16> = 32_768..=60_999;
+
+/// How long, in seconds, the kernel knows a flow of datagrams in which one side is silent: for longer than the agent does, so
+/// that answers find back. By itself it is 30 s until there was one.
+const DATAGRAMS_KNOWN: &str = "120";
+/// Where that stands.
+const DATAGRAMS_KNOWN_BY: &str = "/proc/sys/net/netfilter/nf_conntrack_udp_timeout";
 
 /// What every dockerd is told, besides the storage driver.
 const ARGUMENTS: [&str; 4] = [
@@ -56,6 +66,7 @@ pub(super) fn run(wire: &OwnedFd, plan: &Plan) -> Result<ExitCode, Problem> {
     rustix::system::sethostname(plan.name.as_bytes()).during("naming the environment")?;
     netlink::raise_loopback()?;
     netlink::add_to_loopback(LAPTOP.into()).during("adding the laptop's address")?;
+    ask_for_names_at(NAME_SERVER).during("writing /etc/resolv.conf")?;
     let note = choose_ports_from(DYNAMIC_PORTS).err().map(|error| {
         format!("ports that the engine chooses may be taken on the laptop: cannot write {PORT_RANGE}: {error}")
     });
@@ -164,11 +175,16 @@ impl Init<'_> {
             return Ok(false);
         };
         match command {
-            Command::Socket { id, v6, datagrams } => {
-                let family = if v6 { AddressFamily::INET6 } else { AddressFamily::INET };
-                let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-                let kind = if datagrams { SocketType::DGRAM } else { SocketType::STREAM };
-                let socket = socket_with(family, kind, flags, None).ok();
+            Command::Socket { id, kind } => {
+                let (family, kind, protocol) = match kind {
+                    SocketKind::Ip { v6, datagrams } => (
+                        if v6 { AddressFamily::INET6 } else { AddressFamily::INET },
+                        if datagrams { SocketType::DGRAM } else { SocketType::STREAM },
+                        None,
+                    ),
+                    SocketKind::ConnectionTracking => (AddressFamily::NETLINK, SocketType::RAW, Some(NETFILTER)),
+                };
+                let socket = socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, protocol).ok();
                 wire::send(self.wire, &Event::Answer { id }, socket.as_ref().map(AsFd::as_fd))
                     .during("talking to the agent")?;
             }
@@ -207,17 +223,30 @@ impl Init<'_> {
 
 /// Of containers that come from the environment's bridges, and of those that have its own network.
 fn redirect() -> io::Result<()> {
-    for chain in ["PREROUTING", "OUTPUT"] {
-        let mut program = Program::new("/usr/sbin/iptables");
-        program.env_clear().env("PATH", "/usr/sbin:/usr/bin").stdin(Stdio::null());
-        program.args(["--wait", "--table", "nat", "--insert", chain, "--protocol", "tcp", "--jump", "DNAT"]);
-        program.args(["--destination", &LAPTOP.to_string()]);
-        program.args(["--to-destination", &format!("{LAPTOP}:{LAPTOP_PORT}")]);
-        if !program.status()?.success() {
-            return Err(io::Error::other(format!("iptables refuses the rule in {chain}")));
+    // Absent where the kernel does not let this be set; answers that are late are lost then.
+    let _ = fs_err::write(DATAGRAMS_KNOWN_BY, DATAGRAMS_KNOWN);
+    // Each is put before the one above it, and all of them before the engine's own, which lead to published ports.
+    let mut rules = String::from("*nat\n");
+    for (port, to) in [("", LAPTOP_PORT), (" --dport 53", NAMES_PORT)] {
+        for (chain, protocol) in [("PREROUTING", "tcp"), ("PREROUTING", "udp"), ("OUTPUT", "tcp"), ("OUTPUT", "udp")] {
+            rules += &format!("-I {chain} -p {protocol} -d {LAPTOP}{port} -j DNAT --to-destination {LAPTOP}:{to}\n");
         }
     }
-    Ok(())
+    rules += "COMMIT\n";
+    let mut program = Program::new("/usr/sbin/iptables-restore");
+    program.env_clear().env("PATH", "/usr/sbin:/usr/bin").args(["--noflush", "--wait"]).stdin(Stdio::piped());
+    let mut child = program.spawn()?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(rules.as_bytes())?;
+    }
+    if !child.wait()?.success() {
+        return Err(io::Error::other("iptables-restore refuses the rules"));
+    }
+    ask_for_names_at(LAPTOP)
+}
+
+fn ask_for_names_at(server: Ipv4Addr) -> io::Result<()> {
+    fs_err::write(RESOLVER, format!("nameserver {server}\n"))
 }
 
 /// dockerd reads the range once, while it starts.

@@ -18,13 +18,17 @@ use crate::{
 /// may not through the environment's own directory. Only a place in this mount namespace; the machine's is unchanged.
 const PLACES: [&str; 5] = ["/mnt", "/media", "/srv", "/opt", "/tmp"];
 
-/// Address at which slirp4netns answers name queries.
-const NAME_SERVER: &str = "10.0.2.3";
-
 /// Directories of the engine's own, mounted by [`super::init`] or below.
 const DIRECTORIES: [&str; 9] = ["proc", "sys", "dev", "run", "tmp", "root", "opt", "etc/docker", "var/tmp"];
 
-const LINKS: [(&str, &str); 4] = [("usr/bin", "bin"), ("usr/bin", "sbin"), ("bin", "usr/sbin"), ("/run", "var/run")];
+const LINKS: [(&str, &str); 5] = [
+    ("usr/bin", "bin"),
+    ("usr/bin", "sbin"),
+    ("bin", "usr/sbin"),
+    ("/run", "var/run"),
+    // Changes while the environment starts.
+    (super::init::RESOLVER, "etc/resolv.conf"),
+];
 
 /// Builds the tree and puts it where [`place`] says.
 pub(super) fn build(plan: &Plan) -> Result<(), Problem> {
@@ -79,7 +83,6 @@ fn write_configuration(root: &Path, plan: &Plan) -> Result<(), Problem> {
         ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n".to_owned()),
         ("hosts", format!("127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.1.1 {name}\n")),
         ("hostname", format!("{name}\n")),
-        ("resolv.conf", format!("nameserver {NAME_SERVER}\n")),
         // `docker info` and metrics read this one.
         ("os-release", "ID=overside\nNAME=Overside\nPRETTY_NAME=\"Overside environment\"\n".to_owned()),
     ];

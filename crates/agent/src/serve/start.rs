@@ -35,6 +35,7 @@ use crate::{
     engine::EngineSocket,
     environment::rootlesskit,
     link::{Events, Link},
+    names,
     network::{self, Network},
     parts::Parts,
     problem::{During, engine_failed, internal, unsuitable},
@@ -374,9 +375,11 @@ async fn start(
         engine_version,
         timings: reporter.timings(),
     };
-    let (environment, deletions) = Environment::new(engine, link, cgroups, spec.lease);
-    if let Some(listener) = laptop {
-        tokio::spawn(ssh::laptop::serve(listener, Arc::clone(&environment)));
+    let (environment, deletions) = Environment::new(engine, Arc::clone(&link), cgroups, spec.lease);
+    if let Some(heard) = laptop {
+        tokio::spawn(ssh::laptop::serve(heard.connections, Arc::clone(&environment)));
+        tokio::spawn(ssh::laptop::serve_datagrams(heard.datagrams, heard.conntrack, Arc::clone(&environment)));
+        tokio::spawn(names::serve(heard.questions, heard.long_questions, link));
     }
     let server = ssh::Server::new(host_key, client_key, Arc::clone(&environment));
     reporter.ready(facts.clone()).during("reporting to the provider")?;

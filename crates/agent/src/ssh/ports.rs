@@ -11,10 +11,7 @@ use bytes::{Bytes, BytesMut};
 use overside_io::{Paced, Prefixed, datagrams};
 use overside_model::{Protocol, Publication, agent::MAX_PORT_LINE};
 use rustix::net::sockopt::set_socket_linger;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpStream, UdpSocket},
-};
+use tokio::{io::AsyncReadExt, net::TcpStream};
 
 use super::paced::join;
 use crate::{network, serve::Environment};
@@ -28,7 +25,7 @@ pub(super) async fn serve(mut client: Paced, environment: Arc<Environment>) {
             Err(error) => Err(error),
         },
         Protocol::Udp => match environment.exchange(destination(publication)).await {
-            Ok(socket) => flow(Prefixed::new(first, client), &socket).await,
+            Ok(socket) => datagrams::join(Prefixed::new(first, client), &socket).await,
             Err(error) => Err(error),
         },
     };
@@ -75,34 +72,4 @@ pub(super) async fn streams(client: Paced, first: Bytes, mut stream: TcpStream) 
         let _ = set_socket_linger(&stream, Some(Duration::ZERO));
     }
     result
-}
-
-/// One flow of datagrams, until the client ends it.
-async fn flow(client: Prefixed<Paced>, socket: &UdpSocket) -> io::Result<()> {
-    let (mut from_client, mut to_client) = tokio::io::split(client);
-    let up = async {
-        while let Some(datagram) = datagrams::read(&mut from_client).await? {
-            // Lost, as datagrams may be: nobody listens yet, or not for this one.
-            if let Err(error) = socket.send(&datagram).await {
-                tracing::trace!(%error, "a datagram was not sent");
-            }
-        }
-        io::Result::Ok(())
-    };
-    let down = async {
-        let mut buffer = vec![0; datagrams::LONGEST];
-        loop {
-            match socket.recv(&mut buffer).await {
-                Ok(length) => datagrams::write(&mut to_client, &buffer[..length]).await?,
-                // The answer of a port that nobody listens on, to one that was sent before.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-                Err(error) => return Err(error),
-            }
-        }
-    };
-    tokio::select! {
-        result = up => result?,
-        result = down => return result,
-    }
-    to_client.shutdown().await
 }
