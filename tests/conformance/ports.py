@@ -1,10 +1,10 @@
-"""Carries published ports of the direct engine to the laptop, at an address of its own.
+"""Carries published ports of the direct engine to its clients.
 
-    python ports.py SOCKET ADDRESS
+    python ports.py SOCKET
 
 The direct engine has a network of its own, and its ports cannot be reached from here; Overside's are here. So each published
-port of a container that starts there is listened on, and a connection to it becomes an exec of `nc` in the container.
-Clients are pointed to ADDRESS by TESTCONTAINERS_HOST_OVERRIDE. Writes a line when it has begun to watch.
+port of a container that starts there is listened on at 127.0.0.1, and a connection to it becomes an exec of `nc` in the
+container. Writes a line when it has begun to watch.
 """
 
 import contextlib
@@ -18,8 +18,8 @@ import docker
 
 
 class Ports:
-    def __init__(self, path, address):
-        self.path, self.address = path, address
+    def __init__(self, path):
+        self.path = path
         self.api = docker.APIClient(base_url=f"unix://{path}", version="auto", timeout=None)
         self.listeners = {}
 
@@ -44,7 +44,7 @@ class Ports:
             number, protocol = inner.split("/")
             for outer in {binding["HostPort"] for binding in bindings or []}:
                 if protocol == "tcp":
-                    listener = socket.create_server((self.address, int(outer)))
+                    listener = socket.create_server(("127.0.0.1", int(outer)))
                     self.listeners.setdefault(container, []).append(listener)
                     threading.Thread(target=self.accept, args=(listener, container, number), daemon=True).start()
 
@@ -106,7 +106,7 @@ def outward(stream, client):
 def main():
     # It must not outlive who started it: its standard input is a pipe that ends with them.
     threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(0)), daemon=True).start()
-    Ports(sys.argv[1], sys.argv[2]).watch()
+    Ports(sys.argv[1]).watch()
 
 
 if __name__ == "__main__":

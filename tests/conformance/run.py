@@ -4,7 +4,8 @@
 
 Both engines are environments of Overside's agent, so that they have the same version and the same isolation. The direct one
 is reached by its own socket, which the kernel shows to root as /proc/PID/root/run/docker.sock of dockerd: no proxy, no
-tunnel. It needs `overside` and `overside-agent` in OVERSIDE_BIN_DIR, and root.
+tunnel, and no daemon once it runs. Its clients have a network of their own, with a loopback interface only: both engines
+choose the same ports for containers, and on one loopback the two sides would meet. It needs `overside` and `overside-agent` in OVERSIDE_BIN_DIR, and root.
 
 Variables: OVERSIDE_BIN_DIR; OVERSIDE_CONFORMANCE_CACHE, where the Python environment and npm's packages are made;
 OVERSIDE_TEST_MODERN_DOCKER, a directory with a newer docker and its plugins; OVERSIDE_CONFORMANCE_BOLLARD, the program of
@@ -110,9 +111,9 @@ def node():
 
 
 class Home:
-    """An Overside of its own, with one environment that runs."""
+    """An Overside of its own, with one environment that runs; left alone, only the environment."""
 
-    def __init__(self, place, name, programs):
+    def __init__(self, place, name, programs, left_alone=False):
         self.place = place / name
         (self.place / "docker").mkdir(parents=True)
         (self.place / "user").mkdir()
@@ -128,6 +129,7 @@ class Home:
         }
         self.socket = str(self.place / "overside" / "docker.sock")
         self.log = open(self.place / "daemon.log", "wb")
+        self.agent = None
         overside = programs / "overside"
         self.daemon = subprocess.Popen(
             [overside, "daemon"], env=self.variables, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log
@@ -141,6 +143,10 @@ class Home:
             ask(self.socket, "/networks")
             self.agent = wait_for(lambda: descendant("overside-agent", home=str(self.place)), "the agent")
             self.engine = wait_for(lambda: descendant("dockerd", ancestor=self.agent), "dockerd")
+            if left_alone:
+                # Its daemon would bring published ports to the laptop, where they would be taken for the other side.
+                self.daemon.kill()
+                self.daemon.wait()
         except BaseException:
             self.end()
             print((self.place / "daemon.log").read_text(errors="replace"), file=sys.stderr)
@@ -148,6 +154,9 @@ class Home:
         self.engine_socket = f"/proc/{self.engine}/root/run/docker.sock"
 
     def end(self):
+        if self.daemon.poll() is not None and self.agent:
+            os.kill(self.agent, signal.SIGTERM)
+            wait_for(lambda: not os.path.exists(f"/proc/{self.agent}"), "the end of the agent")
         self.daemon.send_signal(signal.SIGTERM)
         try:
             self.daemon.wait(30)
@@ -230,6 +239,9 @@ def suites(clients, python, options):
 def run_side(place, side, path, commands, home, python):
     """Starts all clients of one side, one after the other, in the background."""
     script = " ; ".join(" ".join(quoted(part) for part in command) for _, command in commands)
+    shell = ["sh", "-c", script]
+    if side == "direct":
+        shell = ["unshare", "--net", "sh", "-c", f"ip link set lo up && {{ {script} ; }}"]
     variables = dict(os.environ)
     variables |= {
         "CONFORMANCE_SOCKET": path,
@@ -251,7 +263,7 @@ def run_side(place, side, path, commands, home, python):
     (place / "home").mkdir(exist_ok=True)
     output = open(place / f"{side}.log", "wb")
     process = subprocess.Popen(
-        ["sh", "-c", script], env=variables, cwd=HERE, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        shell, env=variables, cwd=HERE, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
     )
     output.close()
     process.started = time.monotonic()
@@ -377,7 +389,8 @@ def document(rows, engine):
         "",
         "Each client ran twice, once directly against an engine and once through Overside, with engines of the same version",
         "in the same isolation. Compared are the outcome, what the test saw (ids, times, sizes, addresses made equal), and,",
-        "for docker-py, method, path, status and headers of every call. Made by `cargo xtask test conformance`.",
+        "for docker-py, method, path, status and headers of every call. Rows that are not the same say why, and the run fails if",
+        "they differ in another way than they are meant to. Made by `cargo xtask test conformance`.",
         "",
         f"Engine: {engine['Version']}, API {engine['ApiVersion']}.",
         "",
@@ -428,7 +441,7 @@ def main():
     homes, sides = [], {}
     try:
         for name in ("d", "o"):
-            homes.append(Home(place, name, programs))
+            homes.append(Home(place, name, programs, left_alone=name == "d"))
         ours, far = homes[1], homes[0]
         engine = ask(ours.socket, "/version")
         commands = list(suites(clients, python, options))

@@ -60,7 +60,7 @@ def test_containers_find_each_other_by_name_and_alias(kit, api, record):
     )
     api.start(server)
     client = kit.finished(
-        "for n in server nick; do for i in 1 2 3 4 5 6 7 8 9; do nc $n 7000 </dev/null && break; sleep 0.2; done; done",
+        "for n in server nick; do for i in 1 2 3 4 5 6 7 8 9; do nc $n 7000 </dev/null | grep served && break; sleep 0.2; done; done",
         network_mode="meeting",
     )
     record(api.logs(client, stderr=False))

@@ -12,7 +12,6 @@ from kit import BASE, base_archive, wait_for
 
 HERE = pathlib.Path(__file__).resolve().parent
 SIDE = os.environ.get("CONFORMANCE_SIDE")
-ADDRESS = "127.0.0.2" if SIDE == "direct" else "127.0.0.1"
 PROGRAM = pathlib.Path(os.environ.get("CONFORMANCE_RYUK", ""))
 # As the library names it: only so it pulls nothing.
 RYUK = ("testcontainers/ryuk", "0.8.1")
@@ -28,13 +27,13 @@ def started(plain, socket_path):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     processes = []
     if SIDE == "direct":
-        ports = subprocess.Popen([sys.executable, HERE.parent / "ports.py", socket_path, ADDRESS], **pipes)
+        ports = subprocess.Popen([sys.executable, HERE.parent / "ports.py", socket_path], **pipes)
         assert ports.stdout.readline() == "watching\n"
         processes.append(ports)
     variables = os.environ | {
         "DOCKER_HOST": f"unix://{socket_path}",
-        "TESTCONTAINERS_HOST_OVERRIDE": ADDRESS,
         # Whether or not this machine looks like a container from within.
+        "TESTCONTAINERS_HOST_OVERRIDE": "127.0.0.1",
         "TESTCONTAINERS_CONNECTION_MODE": "docker_host",
         "TESTCONTAINERS_RYUK_DISABLED": "false",
         "RYUK_RECONNECTION_TIMEOUT": "500ms",

@@ -1,6 +1,6 @@
 //! Containers from creation to removal.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Context as _;
 use bollard::{
@@ -147,13 +147,14 @@ fn looks(list: &mut Vec<Check>) {
         kit.record(json!([seen.name, config.env, config.user, config.working_dir, config.exposed_ports]))?;
         let host = seen.host_config.context("no host configuration")?;
         kit.record(json!([host.memory, host.binds, host.mounts, host.cap_add, host.port_bindings]))?;
-        kit.record(
-            seen.mounts
-                .unwrap_or_default()
-                .into_iter()
-                .map(|mount| (mount.destination, mount.name, mount.rw))
-                .collect::<Vec<_>>(),
-        )
+        // The engine has them in no order.
+        let mounts: BTreeMap<_, _> = seen
+            .mounts
+            .unwrap_or_default()
+            .into_iter()
+            .map(|mount| (mount.destination.unwrap_or_default(), (mount.name, mount.rw)))
+            .collect();
+        kit.record(mounts)
     });
     check(list, group, "the socket as a bind source is told as it was asked for", async |kit| {
         let host_config =
