@@ -62,6 +62,9 @@ pub fn engine_headers(facts: &Value) -> Option<Vec<(String, String)>> {
     headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("api-version")).then_some(headers)
 }
 
+/// The API of the oldest engine that environments have. Newer ones speak it as well, up to Docker 28.
+const OLDEST_API: &str = "1.41";
+
 /// API versions by the engine's version, from the Engine API's version history; the first that is not newer counts.
 const API_VERSIONS: [((u32, u32), &str); 12] = [
     ((29, 0), "1.52"),
@@ -75,7 +78,7 @@ const API_VERSIONS: [((u32, u32), &str); 12] = [
     ((25, 0), "1.44"),
     ((24, 0), "1.43"),
     ((23, 0), "1.42"),
-    ((20, 10), "1.41"),
+    ((20, 10), OLDEST_API),
 ];
 
 /// The facts that are known of an engine by its version only: enough for `_ping`. A newer engine than the table's is taken for
@@ -84,13 +87,22 @@ pub fn facts_of_version(version: &str) -> Option<Value> {
     let mut numbers = version.split(['.', '+', '-', '~']).map(str::parse::<u32>);
     let version = (numbers.next()?.ok()?, numbers.next()?.ok()?);
     let (_, api) = API_VERSIONS.iter().find(|(since, _)| *since <= version)?;
-    Some(json!({ "ping": {
-        "api-version": api,
-        "builder-version": "2",
-        "docker-experimental": "false",
-        "ostype": "linux",
-        "swarm": "inactive",
-    }}))
+    Some(facts_of_api(api))
+}
+
+/// The facts for a `_ping` while nothing at all is known of the engine that will be: it must be answered, and wakes nothing.
+pub fn facts_of_any() -> Value {
+    facts_of_api(OLDEST_API)
+}
+
+fn facts_of_api(version: &str) -> Value {
+    let mut ping = json!({ "api-version": version, "docker-experimental": "false", "ostype": "linux" });
+    // The oldest engine names no builder, and its client then takes the one before BuildKit.
+    if version != OLDEST_API {
+        ping["builder-version"] = "2".into();
+        ping["swarm"] = "inactive".into();
+    }
+    json!({ "ping": ping })
 }
 
 /// An image's name as the engine repeats it: with the tag that it assumed.
@@ -132,7 +144,10 @@ mod tests {
         for unknown in ["19.03.1", "", "master", "20"] {
             assert_eq!(api(unknown), None, "{unknown}");
         }
+        let builder = |facts: Value| facts["ping"].get("builder-version").cloned();
+        assert_eq!((builder(facts_of_any()), builder(facts_of_version("20.10.24").unwrap())), (None, None));
         let facts = facts_of_version("28.5.2").unwrap();
+        assert_eq!(builder(facts.clone()), Some("2".into()));
         let answered = |path| answer_without_engine(&Route::find(&Method::GET, path), &facts).is_some();
         assert!(answered("/_ping") && answered("/containers/json"));
         assert!(!answered("/version") && !answered("/info"));

@@ -11,7 +11,7 @@ mod mounts;
 mod ports;
 mod route;
 
-pub use answer::{LocalAnswer, answer_without_engine, engine_headers, error_body, facts_of_version};
+pub use answer::{LocalAnswer, answer_without_engine, engine_headers, error_body, facts_of_any, facts_of_version};
 pub use labels::without_desktop_labels;
 pub use last_words::LastWords;
 pub use mounts::{BodyKind, Refusal, rewrite_body};

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use overside_docker_api::{Class, IdleAnswer, Route, answer_without_engine, engine_headers};
+use overside_docker_api::{Class, IdleAnswer, Route, answer_without_engine, engine_headers, facts_of_any};
 use overside_io::BoxedStream;
 use overside_model::{ErrorCode, Problem};
 use overside_proxy::{Admission, Call, Dial, Gate as ProxyGate, Keep, Publish};
@@ -150,7 +150,14 @@ impl ProxyGate for Doorkeeper {
                 }
                 Passage::Local => match answer_without_engine(&call.route, &self.hub.facts()) {
                     Some(answer) => return Ok(Admission::Answer(answer)),
-                    // No engine was ever seen: the question wakes one, unless that has just failed.
+                    // No engine was ever seen. A ping never wakes one.
+                    None if kind == CallKind::Ping => {
+                        let answer = answer_without_engine(&call.route, &facts_of_any());
+                        return answer.map(Admission::Answer).ok_or_else(|| {
+                            Problem::new(ErrorCode::Internal, format!("{detail} was not answered"), "")
+                        });
+                    }
+                    // The question does, unless that has just failed.
                     None => match self.hub.gate().borrow().clone() {
                         Gate::Refuse(problem) => return Err(problem),
                         Gate::Open | Gate::Wait | Gate::Ask => kind = CallKind::Work,

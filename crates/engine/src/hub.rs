@@ -334,13 +334,22 @@ impl Hub {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Where no engine was ever seen: what its version tells, so that a client's first question wakes nothing.
-    pub(crate) async fn expect_facts(&self) {
+    /// Where no engine was ever seen: what its version tells, so that a client's first question wakes nothing. Where the runner
+    /// takes long to tell, it is waited for in the background.
+    pub(crate) async fn expect_facts(self: &Arc<Self>) {
         let runner = self.settings().runner;
         let (true, Ok(provider)) = (self.facts().is_null(), self.runners.get(&runner)) else { return };
-        let told = tokio::time::timeout(EXPECTATION, provider.engine_version()).await;
-        let expected = told.ok().flatten().and_then(|version| facts_of_version(&version));
-        *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = expected.unwrap_or_default();
+        let hub = Arc::downgrade(self);
+        let told = tokio::spawn(async move {
+            let expected = provider.engine_version().await.and_then(|version| facts_of_version(&version));
+            let (Some(expected), Some(hub)) = (expected, hub.upgrade()) else { return };
+            let mut facts = hub.facts.lock().unwrap_or_else(PoisonError::into_inner);
+            // An engine that was seen meanwhile knows better.
+            if facts.is_null() {
+                *facts = expected;
+            }
+        });
+        let _late = tokio::time::timeout(EXPECTATION, told).await;
     }
 
     pub(crate) fn set_facts(&self, facts: Value) {

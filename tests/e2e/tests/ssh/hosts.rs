@@ -1,9 +1,17 @@
-//! Hosts that lack something: room, a writable home, a shell.
+//! Hosts that lack something: room, a writable home, a shell, speed.
+
+use std::{
+    io::{Read as _, Write as _},
+    os::unix::net::UnixStream,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
-use overside_testkit::{Daemon, Setup, Sshd, TempHome, USER};
+use overside_model::State;
+use overside_testkit::{Daemon, LIMIT, Setup, Sshd, TempHome, USER};
 
-use crate::{NAME, add};
+use crate::{NAME, add, choose};
 
 #[test]
 fn a_read_only_home_leaves_other_places_for_the_agent() -> Result<()> {
@@ -99,5 +107,44 @@ fn two_users_of_a_host_do_not_see_each_others_environments() -> Result<()> {
     overside_e2e::docker(&other, &["volume", "create", "other"])?.success()?;
     assert_eq!(overside_e2e::docker(&one, &["volume", "ls", "-q"])?.success()?.out(), "one\n");
     assert_eq!(overside_e2e::docker(&other, &["volume", "ls", "-q"])?.success()?.out(), "other\n");
+    Ok(())
+}
+
+/// The head of the answer to a ping.
+fn ping(home: &TempHome) -> Result<String> {
+    let mut stream = UnixStream::connect(home.docker_socket())?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    stream.write_all(b"HEAD /_ping HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\r\n")?;
+    let mut head = String::new();
+    stream.read_to_string(&mut head)?;
+    Ok(head.to_lowercase())
+}
+
+#[test]
+fn a_ping_wakes_nothing_however_long_a_host_that_was_never_seen_takes_to_tell_of_its_engine() -> Result<()> {
+    let home = TempHome::new()?;
+    let before = "printf '#!/bin/sh\\necho Docker version 28.1.0, build 0\\n' > dockerd\nchmod 755 dockerd\n\
+                  for p in /usr/bin/dockerd /usr/sbin/dockerd; do [ ! -e $p ] || mount --bind dockerd $p; done\n";
+    let sshd = Sshd::start(&home, Setup { before, ..Setup::default() })?;
+    let daemon = Daemon::start(&home)?;
+    choose(&daemon, &sshd, "root")?;
+    daemon.terminate()?.success()?;
+
+    let held = home.scratch().join("held");
+    fs_err::write(&held, "")?;
+    let bashrc = format!("while [ -e {} ]; do sleep 0.05; done\n", held.display());
+    fs_err::write(sshd.user_home("root").join(".bashrc"), bashrc)?;
+    let daemon = Daemon::enabled(&home)?;
+    let head = ping(&home)?;
+    assert!(head.starts_with("http/1.1 200") && head.contains("api-version: 1.41"), "what every engine speaks: {head}");
+    assert_eq!(daemon.status()?.state, State::Idle);
+
+    fs_err::remove_file(&held)?;
+    let end = Instant::now() + LIMIT;
+    while !ping(&home)?.contains("api-version: 1.49") {
+        assert!(Instant::now() < end, "what the host told at last counts");
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(daemon.status()?.state, State::Idle);
     Ok(())
 }
