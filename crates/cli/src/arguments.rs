@@ -143,6 +143,9 @@ pub(crate) enum RunnerCommand {
         /// Accept the host key with this fingerprint without asking; once for each host on the way
         #[arg(long, value_name = "SHA256:…")]
         accept_host_key: Vec<String>,
+        /// Keep a passphrase that opens a key in the system's keyring, without asking
+        #[arg(long)]
+        keep_passphrase: bool,
     },
     /// Remove a runner, and what Overside has cached on it
     Rm {
@@ -159,6 +162,9 @@ pub(crate) enum RunnerCommand {
         /// Accept the host key with this fingerprint without asking; once for each host on the way
         #[arg(long, value_name = "SHA256:…")]
         accept_host_key: Vec<String>,
+        /// Keep a passphrase that opens a key in the system's keyring, without asking
+        #[arg(long)]
+        keep_passphrase: bool,
     },
     /// Show or choose the runner that new environments are made on
     Default {
@@ -169,6 +175,9 @@ pub(crate) enum RunnerCommand {
     Unlock {
         /// The runner [default: the one in use]
         name: Option<String>,
+        /// Keep a passphrase that opens a key in the system's keyring, without asking
+        #[arg(long)]
+        keep_passphrase: bool,
     },
 }
 

@@ -30,9 +30,9 @@ pub(crate) async fn run(command: RunnerCommand, home: &Home, client: &Client) ->
             }
             Ok(())
         }
-        RunnerCommand::Add { name, address, price_per_hour, accept_host_key } => {
+        RunnerCommand::Add { name, address, price_per_hour, accept_host_key, keep_passphrase } => {
             client.add_runner(&RunnerEntry { name: name.clone(), address, price_per_hour }).await?;
-            if let Err(problem) = answer_questions(client, &name, &accept_host_key).await
+            if let Err(problem) = answer_questions(client, &name, &accept_host_key, keep_passphrase).await
                 && is_ours_to_answer(&problem)
             {
                 // Nothing was decided, and nothing stays.
@@ -46,14 +46,17 @@ pub(crate) async fn run(command: RunnerCommand, home: &Home, client: &Client) ->
         }
         RunnerCommand::Rm { name } => {
             if let Some(left) = client.remove_runner(&name).await? {
-                eprintln!("Overside's cached agent may be left on {name}: {}", left.sentence());
+                match left.code {
+                    ErrorCode::KeyringUnavailable => eprintln!("{}", left.sentence()),
+                    _ => eprintln!("Overside's cached agent may be left on {name}: {}", left.sentence()),
+                }
             }
             eprintln!("The runner {name} is removed.");
             Ok(())
         }
-        RunnerCommand::Test { name, format, accept_host_key } => {
+        RunnerCommand::Test { name, format, accept_host_key, keep_passphrase } => {
             let name = or_selected(name, home, client).await?;
-            if let Err(problem) = answer_questions(client, &name, &accept_host_key).await
+            if let Err(problem) = answer_questions(client, &name, &accept_host_key, keep_passphrase).await
                 && !accept_host_key.is_empty()
                 && is_ours_to_answer(&problem)
             {
@@ -71,9 +74,9 @@ pub(crate) async fn run(command: RunnerCommand, home: &Home, client: &Client) ->
             println!("{}", or_selected(None, home, client).await?);
             Ok(())
         }
-        RunnerCommand::Unlock { name } => {
+        RunnerCommand::Unlock { name, keep_passphrase } => {
             let name = or_selected(name, home, client).await?;
-            answer_questions(client, &name, &[]).await?;
+            answer_questions(client, &name, &[], keep_passphrase).await?;
             eprintln!("Nothing is in the way to {name} that only you know.");
             Ok(())
         }
@@ -118,13 +121,13 @@ async fn or_selected(name: Option<String>, home: &Home, client: &Client) -> Resu
 }
 
 /// Asks the person at the terminal, or the arguments, until nothing is in the way any more.
-async fn answer_questions(client: &Client, name: &str, accepted: &[String]) -> Result<(), Problem> {
+async fn answer_questions(client: &Client, name: &str, accepted: &[String], keep: bool) -> Result<(), Problem> {
     while let Some(question) = client.runner_question(name).await? {
         match question {
             Question::HostKey(key) => {
                 client.answer_runner(name, &Answer::HostKey(accept(key, name, accepted)?)).await?;
             }
-            Question::Passphrase { key } => unlock(client, name, key).await?,
+            Question::Passphrase { key } => unlock(client, name, key, keep).await?,
         }
     }
     Ok(())
@@ -139,12 +142,12 @@ fn at_terminal() -> bool {
     stdin().is_terminal() && stderr().is_terminal()
 }
 
-/// Opens a key; one that opens may be kept for the next time.
-async fn unlock(client: &Client, name: &str, key: String) -> Result<(), Problem> {
+/// Opens a key; its passphrase may be kept for the next time, if one says so before (`keep`) or when asked.
+async fn unlock(client: &Client, name: &str, key: String, keep: bool) -> Result<(), Problem> {
     let passphrase = passphrase(&key)?;
     let answer = |remember| Answer::Passphrase { key: key.clone(), passphrase: passphrase.clone(), remember };
     client.answer_runner(name, &answer(false)).await?;
-    if agreed("The key opens. Keep its passphrase in the system's keyring? [y/N] ")
+    if (keep || agreed("The key opens. Keep its passphrase in the system's keyring? [y/N] "))
         && let Some(problem) = client.answer_runner(name, &answer(true)).await?
     {
         eprintln!("{}\nThe key stays open for as long as the daemon runs.", problem.sentence());

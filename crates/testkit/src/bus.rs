@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     TempHome,
-    process::{LIMIT, Running},
+    process::{LIMIT, Running, run},
 };
 
 /// A bus that nothing starts itself on: it has no directories of services, so that nothing of the developer's machine is
@@ -44,7 +44,8 @@ impl SessionBus {
     }
 }
 
-/// A Secret Service: GNOME's, unlocked, with a keyring that lies in the home. Dropped, it is gone.
+/// A Secret Service: GNOME's, unlocked, with a keyring that lies in the home. Nothing on the bus could ask a person for its
+/// password. Dropped, it is gone.
 pub struct Keyring(#[expect(dead_code, reason = "it runs for as long as this lives")] Running);
 
 impl Keyring {
@@ -64,5 +65,17 @@ impl Keyring {
         process.close_stdin();
         watch.wait_for("org.freedesktop.secrets", LIMIT).context("no keyring comes up")?;
         Ok(Self(process))
+    }
+
+    /// Locks it.
+    ///
+    /// # Errors
+    /// It refuses.
+    pub fn lock(&self, home: &TempHome) -> Result<()> {
+        let mut send = home.command("dbus-send");
+        send.args(["--session", "--print-reply", "--dest=org.freedesktop.secrets", "/org/freedesktop/secrets"]);
+        send.args(["org.freedesktop.Secret.Service.Lock", "array:objpath:/org/freedesktop/secrets/aliases/default"]);
+        run(&mut send, LIMIT)?.success()?;
+        Ok(())
     }
 }

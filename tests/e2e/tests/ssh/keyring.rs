@@ -131,6 +131,47 @@ fn a_removed_runner_takes_its_passphrase_along_unless_another_one_needs_it() -> 
 }
 
 #[test]
+fn a_passphrase_is_kept_without_a_question_if_one_says_so_before() -> Result<()> {
+    let (_bus, home, sshd) = locked(TempHome::new()?)?;
+    let _keyring = Keyring::start(&home)?;
+    let daemon = Daemon::start(&home)?;
+    let arguments = ["runner", "add", NAME, &sshd.address("root"), "--keep-passphrase"];
+    let mut asked = Running::spawn(&mut on_terminal(&home.overside(&arguments)?))?;
+    asked.wait_for("Passphrase of", LIMIT)?;
+    asked.write("open sesame\n")?;
+    let said = asked.finish(LIMIT)?.success()?.out();
+    assert!(!said.contains("[y/N]"), "{said}");
+    daemon.terminate()?.success()?;
+    let (usable, said) = anew(&home, NAME)?;
+    assert!(usable, "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_locked_keyring_is_told_and_the_person_is_asked() -> Result<()> {
+    let (_bus, home, sshd) = locked(TempHome::new()?)?;
+    let keyring = Keyring::start(&home)?;
+    let daemon = Daemon::start(&home)?;
+    let address = sshd.address("root");
+    at_terminal(&home, &["runner", "add", NAME, &address], "open sesame", "y")?;
+    daemon.terminate()?.success()?;
+    keyring.lock(&home)?;
+    let (usable, said) = anew(&home, NAME)?;
+    assert!(!usable && said.contains("is encrypted"), "{said}");
+    let daemon = Daemon::start(&home)?;
+    let said = at_terminal(&home, &["runner", "unlock", NAME], "open sesame", "y")?.out();
+    assert!(said.contains("the Secret Service is locked: the passphrase is not kept"), "{said}");
+    assert!(
+        said.contains("Unlock the keyring") && said.contains("stays open for as long as the daemon runs"),
+        "{said}"
+    );
+    daemon.overside(&["runner", "test", NAME])?.success()?;
+    let said = daemon.overside(&["runner", "rm", NAME])?.success()?.err();
+    assert!(said.starts_with("the Secret Service is locked: what was kept for it may stay there"), "{said}");
+    Ok(())
+}
+
+#[test]
 fn without_a_keyring_it_says_what_is_missing_and_goes_on() -> Result<()> {
     // Neither where there is a bus without one, nor where there is no bus.
     for bus in [true, false] {
