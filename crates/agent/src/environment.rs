@@ -4,6 +4,7 @@
 //! cannot do. Its standard input is the [`wire`] to the agent, its output and error are the engine's log.
 
 mod init;
+mod listeners;
 mod mount;
 mod mounts;
 mod netlink;

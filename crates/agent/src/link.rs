@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use overside_model::{Problem, Protocol, Publication};
+use overside_model::{Problem, Protocol, Publication, agent::Listener};
 use rustix::io::{Errno, ioctl_fionbio};
 use tokio::{
     io::Interest,
@@ -51,13 +51,16 @@ pub(crate) struct ForLaptop {
     pub(crate) long_questions: TcpListener,
 }
 
+/// What the environment's first process answers.
+type Answer = (Option<OwnedFd>, Vec<Listener>);
+
 /// Talks with the environment's first process.
 #[derive(Debug)]
 pub(crate) struct Link {
     /// A packet socket; tokio's type for streams only carries its readiness.
     socket: UnixStream,
     next: AtomicU64,
-    waiting: Mutex<HashMap<u64, oneshot::Sender<Option<OwnedFd>>>>,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
     signalled: Notify,
 }
 
@@ -77,9 +80,9 @@ impl Link {
     async fn read(self: Arc<Self>, events: mpsc::Sender<(Event, Option<OwnedFd>)>) {
         loop {
             match self.socket.async_io(Interest::READABLE, || wire::receive::<Event>(&self.socket)).await {
-                Ok(Some((Event::Answer { id }, descriptor))) => {
+                Ok(Some((Event::Answer { id, listeners }, descriptor))) => {
                     if let Some(waiting) = self.waiting().remove(&id) {
-                        let _ = waiting.send(descriptor);
+                        let _ = waiting.send((descriptor, listeners));
                     }
                 }
                 Ok(Some((Event::Signalled, _))) => self.signalled.notify_one(),
@@ -97,7 +100,7 @@ impl Link {
         }
     }
 
-    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Option<OwnedFd>>>> {
+    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Answer>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -162,6 +165,11 @@ impl Link {
         self.ask(|id| Command::Addresses { id, addresses }).await.map(drop)
     }
 
+    /// What containers listen on in the environment's network.
+    pub(crate) async fn listeners(&self, containers: Vec<u32>) -> io::Result<Vec<Listener>> {
+        Ok(self.ask(|id| Command::Listeners { id, containers }).await?.1)
+    }
+
     /// A socket in the environment's network, for the family of an address.
     async fn socket(&self, address: SocketAddr, datagrams: bool) -> io::Result<OwnedFd> {
         self.ask_for(SocketKind::Ip { v6: address.is_ipv6(), datagrams }).await
@@ -169,14 +177,14 @@ impl Link {
 
     /// A socket in the environment's network. It comes out of the environment: were it another one, using it fails.
     async fn ask_for(&self, kind: SocketKind) -> io::Result<OwnedFd> {
-        let socket = self.ask(|id| Command::Socket { id, kind }).await?;
+        let (socket, _) = self.ask(|id| Command::Socket { id, kind }).await?;
         let socket = socket.ok_or_else(|| io::Error::from(Errno::AFNOSUPPORT))?;
         ioctl_fionbio(&socket, true)?;
         Ok(socket)
     }
 
     /// Sends a command that carries `id`, and waits for its answer.
-    async fn ask(&self, command: impl FnOnce(u64) -> Command) -> io::Result<Option<OwnedFd>> {
+    async fn ask(&self, command: impl FnOnce(u64) -> Command) -> io::Result<Answer> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         self.waiting().insert(id, sender);

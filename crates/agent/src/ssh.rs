@@ -6,6 +6,7 @@
 mod forward;
 mod handler;
 pub(crate) mod laptop;
+mod listeners;
 mod paced;
 mod ports;
 mod stream;

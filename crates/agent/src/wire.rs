@@ -11,7 +11,7 @@ use std::{
     path::PathBuf,
 };
 
-use overside_model::Problem;
+use overside_model::{Problem, agent::Listener};
 use rustix::{
     io::Errno,
     net::{
@@ -76,6 +76,13 @@ pub(crate) enum Command {
         /// Chosen by the agent; the answer carries it.
         id: u64,
     },
+    /// Tell which ports containers listen on in the environment's network.
+    Listeners {
+        /// Chosen by the agent; the answer carries it.
+        id: u64,
+        /// First processes of containers that are to be told apart.
+        containers: Vec<u32>,
+    },
     /// dockerd has read out of which numbers it may choose ports.
     PortsChosen,
     /// Stop every process, where there is no freezer.
@@ -117,6 +124,9 @@ pub(crate) enum Event {
     Answer {
         /// Of the request.
         id: u64,
+        /// What was asked for, if that was it.
+        #[serde(default)]
+        listeners: Vec<Listener>,
     },
     /// [`Command::Stop`] or [`Command::Continue`] was done.
     Signalled,
@@ -188,10 +198,10 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"contents").unwrap();
         file.rewind().unwrap();
-        send(&near, &Event::Answer { id: 7 }, Some(file.as_fd())).unwrap();
+        send(&near, &Event::Answer { id: 7, listeners: Vec::new() }, Some(file.as_fd())).unwrap();
         send(&near, &Event::Started, None).unwrap();
         let (event, descriptor) = receive::<Event>(&far).unwrap().unwrap();
-        assert!(matches!(event, Event::Answer { id: 7 }));
+        assert!(matches!(event, Event::Answer { id: 7, .. }));
         let mut text = String::new();
         std::fs::File::from(descriptor.unwrap()).read_to_string(&mut text).unwrap();
         assert_eq!(text, "contents");

@@ -55,6 +55,8 @@ pub struct Container {
     pub image: String,
     /// Whether it runs; a paused one does.
     pub running: bool,
+    /// Its first process beside the engine, if it has the engine's own network.
+    pub host_process: Option<u32>,
     /// The engine removes it when it has ended.
     pub removes_itself: bool,
     /// The ports that it is to have.
@@ -88,11 +90,14 @@ impl Container {
             })
             .take(MOST)
             .collect();
+        let on_host = running && host["NetworkMode"].as_str() == Some("host");
+        let process = inspection["State"]["Pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
         Self {
             id: text(&inspection["Id"]),
             name: text(&inspection["Name"]).trim_start_matches('/').to_owned(),
             image: text(&inspection["Config"]["Image"]),
             running,
+            host_process: process.filter(|pid| on_host && *pid > 0),
             removes_itself: host["AutoRemove"].as_bool().unwrap_or(false),
             wanted,
             published,
@@ -196,6 +201,18 @@ mod tests {
         assert_eq!(published, ["tcp:0.0.0.0:8080", "tcp:[::]:8080"]);
         inspection["State"]["Running"] = false.into();
         assert!(Container::of(&inspection).published.is_empty());
+    }
+
+    #[test]
+    fn the_process_is_told_of_a_container_that_runs_in_the_engines_network() {
+        let mut inspection = inspection(&json!({ "NetworkMode": "host" }), &json!({}));
+        inspection["State"]["Pid"] = 77.into();
+        assert_eq!(Container::of(&inspection).host_process, Some(77));
+        inspection["HostConfig"]["NetworkMode"] = "bridge".into();
+        assert_eq!(Container::of(&inspection).host_process, None);
+        inspection["HostConfig"]["NetworkMode"] = "host".into();
+        inspection["State"]["Running"] = false.into();
+        assert_eq!(Container::of(&inspection).host_process, None);
     }
 
     proptest! {

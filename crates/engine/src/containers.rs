@@ -13,19 +13,21 @@ use http::Method;
 use overside_docker_api::{Container, Wanted};
 use overside_io::BoxedStream;
 use overside_model::{
-    EnvironmentId, ErrorCode, PortStatus, Problem, Protocol, Publication,
+    EnvironmentId, ErrorCode, PortStatus, Problem, Protocol, Publication, Settings,
     agent::{DYNAMIC_PORTS, LaptopPorts, MAX_ADDRESSES, Operation},
 };
 use overside_ports::{Forwards, Held, Reach, Target};
 use overside_proxy::Publish;
 use overside_tunnel::Link;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::{
     docker,
     environment::Environment,
     gate::{self, UnderWay},
     hub::Hub,
+    listeners::Hosts,
 };
 
 /// Inspections that are under way at a time.
@@ -75,12 +77,15 @@ pub(crate) struct Containers {
     /// Held while one is read, so that an older reading never comes after a newer one.
     known: tokio::sync::Mutex<Known>,
     forwards: Arc<Forwards>,
+    hosts: watch::Sender<Arc<Hosts>>,
 }
 
 #[derive(Debug, Default)]
 struct Known {
     /// Those that run, by identifier.
     running: BTreeMap<String, Container>,
+    /// What those listen on that have the environment's own network.
+    listeners: BTreeMap<Publication, Target>,
     /// Names that the session was told.
     told: Option<Vec<String>>,
 }
@@ -113,7 +118,22 @@ impl Containers {
     pub(crate) fn new(hub: &Arc<Hub>, id: EnvironmentId) -> Self {
         let way = Way { hub: Arc::downgrade(hub), id: id.clone(), shared: Mutex::default() };
         let forwards = Arc::new(Forwards::new(Arc::new(way), hub.settings().ports_on_loopback));
-        Self { hub: Arc::downgrade(hub), id, known: tokio::sync::Mutex::default(), forwards }
+        let (known, hosts) = (tokio::sync::Mutex::default(), watch::Sender::default());
+        Self { hub: Arc::downgrade(hub), id, known, forwards, hosts }
+    }
+
+    /// The containers whose listeners belong on this machine.
+    pub(crate) fn hosts(&self) -> watch::Receiver<Arc<Hosts>> {
+        self.hosts.subscribe()
+    }
+
+    /// Sets what these listen on.
+    pub(crate) async fn set_listeners(&self, listeners: BTreeMap<Publication, Target>) {
+        let mut known = self.known.lock().await;
+        if known.listeners != listeners {
+            known.listeners = listeners;
+            self.tell(&mut known).await;
+        }
     }
 
     /// Reads all of them anew.
@@ -150,12 +170,28 @@ impl Containers {
     }
 
     async fn tell(&self, known: &mut Known) {
-        let publications = known.running.values().flat_map(|container| {
+        let Some(hub) = self.hub.upgrade() else { return };
+        let mut hosts = Hosts::new();
+        if hub.settings().ports_of_host_network {
+            let of = |container: &Container| Some((container.host_process?, container.name.clone()));
+            hosts.extend(known.running.values().filter_map(of));
+        }
+        if hosts.is_empty() {
+            known.listeners.clear();
+        }
+        let published = known.running.values().flat_map(|container| {
             let target = |port| Target { container: container.name.clone(), container_port: port };
             container.published.iter().map(move |published| (published.at, target(published.container_port)))
         });
-        self.forwards.apply(publications.collect()).await;
-        let Some(hub) = self.hub.upgrade() else { return };
+        let listened = known.listeners.iter().map(|(publication, target)| (*publication, target.clone()));
+        self.forwards.apply(listened.chain(published).collect()).await;
+        self.hosts.send_if_modified(|present| {
+            let changed = **present != hosts;
+            if changed {
+                *present = Arc::new(hosts);
+            }
+            changed
+        });
         let (names, images): (Vec<String>, Vec<String>) =
             known.running.values().map(|container| (container.name.clone(), container.image.clone())).unzip();
         // An engine without containers says so once only if there were some: the first report is no activity.
@@ -167,12 +203,10 @@ impl Containers {
         known.told = Some(names);
     }
 
-    /// Follows the setting.
-    pub(crate) async fn set_on_loopback(&self, on_loopback: bool) {
-        self.forwards.set_on_loopback(on_loopback).await;
-        if let Some(hub) = self.hub.upgrade() {
-            hub.show();
-        }
+    /// Follows the settings.
+    pub(crate) async fn apply(&self, settings: &Settings) {
+        self.forwards.set_on_loopback(settings.ports_on_loopback).await;
+        self.tell(&mut *self.known.lock().await).await;
     }
 
     /// The ports, and what has gone through them.

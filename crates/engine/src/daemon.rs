@@ -250,7 +250,7 @@ impl overside_control::Daemon for Stopper {
     async fn set_setting(&self, name: &str, value: Value) -> Result<(), Problem> {
         self.hub.set_setting(name, &value)?;
         if let Some(environment) = self.hub.environment() {
-            environment.containers.set_on_loopback(self.hub.settings().ports_on_loopback).await;
+            environment.containers.apply(&self.hub.settings()).await;
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use crate::{
     docker::Lines,
     hub::Hub,
     laptop::Here,
+    listeners,
 };
 
 /// Events after which other containers run, or have other names or ports:
@@ -81,7 +82,9 @@ impl Environment {
                 () = follow_link(link_state, report) => {}
             }
         });
-        // A weak reference: the watcher must not keep alive what ends it.
+        // Weak references: a watcher must not keep alive what ends it.
+        let (environment, hosts, stop) = (Arc::downgrade(self), self.containers.hosts(), self.stop.clone());
+        tokio::spawn(async move { stop.run_until_cancelled(listeners::follow(&environment, hosts)).await });
         let (environment, stop) = (Arc::downgrade(self), self.stop.clone());
         tokio::spawn(async move {
             let follow = async {

@@ -24,6 +24,7 @@ mod inventory;
 mod keep;
 mod laptop;
 mod last_answers;
+mod listeners;
 mod record;
 mod runners;
 

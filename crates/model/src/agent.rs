@@ -7,11 +7,14 @@
 //!
 //! Both sides check [`PROTOCOL`]. Unknown fields are ignored, so that either side may be the newer one within a protocol.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EnvironmentId, ErrorCode, Hop, Problem};
+use crate::{EnvironmentId, ErrorCode, Hop, Problem, Protocol, Publication};
 
 /// Version of these messages; changed when an old agent would misunderstand a new client or the reverse.
 pub const PROTOCOL: u32 = 1;
@@ -34,7 +37,15 @@ pub const STREAM_PREFIX: &str = "paced:";
 /// (`overside_io::datagrams`). A port that refuses resets the stream.
 pub const PORTS: &str = "/ports";
 
-/// Longest first line of such a stream, in bytes.
+/// The path by which a paced `direct-streamlocal` channel asks which ports containers listen on in the environment's own
+/// network. The first line is a JSON array of process ids, as the engine tells them of those containers; then each line from
+/// the agent is a JSON array of [`Listener`], one now and one whenever they have changed.
+pub const LISTENERS: &str = "/listeners";
+
+/// Longest line of such a stream from the agent, in bytes.
+pub const MAX_LISTENERS_LINE: u64 = 256 * 1024;
+
+/// Longest first line of a stream to a port, in bytes.
 pub const MAX_PORT_LINE: usize = 64;
 
 /// Numbers out of which an environment's engine chooses where it may choose: below those that laptops use for outgoing
@@ -50,6 +61,35 @@ pub const LAPTOP: &str = "laptop";
 
 /// The same for what a container sends by UDP: the stream carries one sender's datagrams, as those of [`PORTS`] do.
 pub const LAPTOP_DATAGRAMS: &str = "laptop-datagrams";
+
+/// A port that a container listens on in the environment's own network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Where, in the environment.
+    pub address: IpAddr,
+    /// The port.
+    pub port: u16,
+    /// The container's first process, if it is one that was asked for.
+    pub container: Option<u32>,
+}
+
+impl Listener {
+    /// Where it is on the laptop: on loopback only, since nobody has said that it be published. Addresses besides loopback
+    /// are the environment's own and mean nothing there.
+    pub fn on_laptop(&self) -> Vec<Publication> {
+        let addresses = match self.address.to_canonical() {
+            address if address.is_loopback() => vec![address],
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => vec![Ipv4Addr::LOCALHOST.into()],
+            // Such a socket mostly takes both families.
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+            _ => Vec::new(),
+        };
+        let at = |address| Publication { protocol: self.protocol, address, port: self.port };
+        addresses.into_iter().map(at).collect()
+    }
+}
 
 /// Longest line of JSON that either side accepts, in bytes. More than any honest message needs.
 pub const MAX_LINE: usize = 64 * 1024;

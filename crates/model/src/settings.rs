@@ -107,6 +107,8 @@ pub struct Settings {
     pub default_socket: bool,
     /// Listen for published ports on loopback only, whatever address they are published on.
     pub ports_on_loopback: bool,
+    /// Have the ports that containers with the environment's own network listen on here, too.
+    pub ports_of_host_network: bool,
     /// What containers reach of this machine.
     pub host_access: HostAccess,
     /// Start the desktop app when the user logs in.
@@ -144,6 +146,7 @@ impl Default for Settings {
             select_context: true,
             default_socket: false,
             ports_on_loopback: false,
+            ports_of_host_network: true,
             host_access: HostAccess::All,
             start_at_login: false,
             notifications: true,
@@ -288,6 +291,13 @@ pub const TABLE: &[Setting] = &[
         purpose: "Where published ports are on this machine: on the addresses that docker was given, or on loopback only.",
         get: |s| if s.ports_on_loopback { LOOPBACK } else { AS_PUBLISHED }.into(),
         set: |s, v| one_of(v, [AS_PUBLISHED, LOOPBACK]).map(|choice| s.ports_on_loopback = choice == LOOPBACK),
+    },
+    Setting {
+        name: "ports.host-network",
+        expected: "true or false",
+        purpose: "Have what containers with `--network host` listen on here as well, on loopback.",
+        get: |s| s.ports_of_host_network.into(),
+        set: |s, v| boolean(v).map(|b| s.ports_of_host_network = b),
     },
     Setting {
         name: "host-access",

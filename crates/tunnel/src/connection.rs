@@ -190,6 +190,14 @@ impl Connection {
         Ok(stream)
     }
 
+    /// A stream to another path that the agent knows.
+    ///
+    /// # Errors
+    /// [`TunnelError`].
+    pub async fn open(&self, path: &str) -> Result<Paced, TunnelError> {
+        self.open_channel(path).await
+    }
+
     /// A channel that was opened ahead where there is one.
     async fn take(&self, which: fn(&Inner) -> &Warm) -> Result<Paced, TunnelError> {
         let place = which(&self.inner);

@@ -102,7 +102,7 @@ impl Link {
     /// # Errors
     /// The reason for which the environment is gone.
     pub async fn open_engine(&self) -> Result<Paced, Problem> {
-        self.open(|connection| async move { connection.open_engine().await }).await
+        self.open_by(|connection| async move { connection.open_engine().await }).await
     }
 
     /// A stream to a port in the environment's network, as [`Connection::open_port`]. While the link is down this waits for
@@ -111,10 +111,19 @@ impl Link {
     /// # Errors
     /// The reason for which the environment is gone.
     pub async fn open_port(&self, publication: Publication) -> Result<Paced, Problem> {
-        self.open(|connection| async move { connection.open_port(publication).await }).await
+        self.open_by(|connection| async move { connection.open_port(publication).await }).await
     }
 
-    async fn open<F>(&self, open: impl Fn(Connection) -> F) -> Result<Paced, Problem>
+    /// A stream to another path that the agent knows, as [`Connection::open`]. While the link is down this waits for it to
+    /// come back.
+    ///
+    /// # Errors
+    /// The reason for which the environment is gone.
+    pub async fn open(&self, path: &'static str) -> Result<Paced, Problem> {
+        self.open_by(|connection| async move { connection.open(path).await }).await
+    }
+
+    async fn open_by<F>(&self, open: impl Fn(Connection) -> F) -> Result<Paced, Problem>
     where
         F: Future<Output = Result<Paced, TunnelError>>,
     {

@@ -28,7 +28,7 @@ use rustix::{
     process::{Pid, WaitOptions, wait},
 };
 
-use super::{mounts, netlink, overlay, rootlesskit};
+use super::{listeners::Listeners, mounts, netlink, overlay, rootlesskit};
 use crate::{
     network::{LAPTOP, LAPTOP_PORT, NAME_SERVER, NAMES_PORT},
     problem::{During, internal},
@@ -89,7 +89,7 @@ pub(super) fn run(wire: &OwnedFd, plan: &Plan) -> Result<ExitCode, Problem> {
     let rootlesskit = if plan.rootlesskit { Some(rootlesskit::listen()?) } else { None };
     let engine = start_engine(plan, driver)?;
     tell(wire, &Event::Started)?;
-    Init { wire, signals, watch: Some(watch), rootlesskit, engine }.run()
+    Init { wire, signals, watch: Some(watch), rootlesskit, engine, listeners: Listeners::default() }.run()
 }
 
 struct Init<'a> {
@@ -100,6 +100,7 @@ struct Init<'a> {
     /// Where dockerd wants to hear rootlesskit.
     rootlesskit: Option<UnixListener>,
     engine: Pid,
+    listeners: Listeners,
 }
 
 impl Init<'_> {
@@ -170,7 +171,7 @@ impl Init<'_> {
     }
 
     /// Returns whether the agent is still there.
-    fn handle_command(&self) -> Result<bool, Problem> {
+    fn handle_command(&mut self) -> Result<bool, Problem> {
         let Some((command, _)) = wire::receive::<Command>(self.wire).during("hearing from the agent")? else {
             return Ok(false);
         };
@@ -185,7 +186,7 @@ impl Init<'_> {
                     SocketKind::ConnectionTracking => (AddressFamily::NETLINK, SocketType::RAW, Some(NETFILTER)),
                 };
                 let socket = socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, protocol).ok();
-                wire::send(self.wire, &Event::Answer { id }, socket.as_ref().map(AsFd::as_fd))
+                wire::send(self.wire, &Event::Answer { id, listeners: Vec::new() }, socket.as_ref().map(AsFd::as_fd))
                     .during("talking to the agent")?;
             }
             Command::Addresses { id, addresses } => {
@@ -193,14 +194,18 @@ impl Init<'_> {
                     // The engine says best what it means that there is no such address.
                     let _ = netlink::add_to_loopback(address);
                 }
-                tell(self.wire, &Event::Answer { id })?;
+                tell(self.wire, &Event::Answer { id, listeners: Vec::new() })?;
             }
             Command::Redirect { id } => {
                 if let Err(error) = redirect() {
                     // To the engine's log. Connections to the laptop are refused then.
                     eprintln!("containers do not reach the laptop: {error}");
                 }
-                tell(self.wire, &Event::Answer { id })?;
+                tell(self.wire, &Event::Answer { id, listeners: Vec::new() })?;
+            }
+            Command::Listeners { id, containers } => {
+                let listeners = self.listeners.read(&containers);
+                tell(self.wire, &Event::Answer { id, listeners })?;
             }
             Command::PortsChosen => {
                 let _ = choose_ports_from(OUTGOING_PORTS);

@@ -11,7 +11,7 @@ use std::{
 
 use overside_model::{
     Problem, Protocol, Publication,
-    agent::{DYNAMIC_PORTS, LaptopPorts, LeaseTerms, MAX_ADDRESSES},
+    agent::{DYNAMIC_PORTS, LaptopPorts, LeaseTerms, Listener, MAX_ADDRESSES},
 };
 use russh::server::Handle;
 use tokio::{
@@ -123,6 +123,14 @@ impl Environment {
     /// That client.
     pub(crate) fn client(&self) -> Option<Handle> {
         self.client.borrow().clone()
+    }
+
+    /// What containers listen on in the environment's own network.
+    pub(crate) async fn listeners(&self, containers: &[u32]) -> io::Result<Vec<Listener>> {
+        if *self.motion.lock().await == Motion::Frozen {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.link.listeners(containers.to_vec()).await
     }
 
     /// Prepares the environment for an engine that publishes ports as if it were on the laptop.

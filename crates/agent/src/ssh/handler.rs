@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
-use overside_model::agent::{ENGINE_SOCKET, PORTS, STREAM_PREFIX, SUBSYSTEM};
+use overside_model::agent::{ENGINE_SOCKET, LISTENERS, PORTS, STREAM_PREFIX, SUBSYSTEM};
 use russh::{
     Channel, ChannelId, ChannelOpenFailure, Error, Pty,
     keys::{Algorithm, PublicKey},
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::{
     forward::{self, destinations},
-    paced, ports, subsystem,
+    listeners, paced, ports, subsystem,
 };
 use crate::serve::{Contact, Environment};
 
@@ -77,8 +77,8 @@ impl russh::server::Handler for Handler {
             Some(path) => (true, path),
             None => (false, socket_path),
         };
-        let ports = paced && socket_path == PORTS;
-        if !ports && socket_path != ENGINE_SOCKET && socket_path != OLD_ENGINE_SOCKET {
+        let (ports, listened) = (paced && socket_path == PORTS, paced && socket_path == LISTENERS);
+        if !ports && !listened && socket_path != ENGINE_SOCKET && socket_path != OLD_ENGINE_SOCKET {
             reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
             return Ok(());
         }
@@ -86,6 +86,8 @@ impl russh::server::Handler for Handler {
         let environment = Arc::clone(&self.environment);
         if ports {
             tokio::spawn(ports::serve(paced::accept(channel), environment));
+        } else if listened {
+            tokio::spawn(listeners::serve(paced::accept(channel), environment));
         } else if paced {
             tokio::spawn(paced::to_engine(channel, environment));
         } else {

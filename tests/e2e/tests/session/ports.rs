@@ -4,11 +4,12 @@ use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 use overside_e2e::{docker, import, load};
-use overside_model::{PortStatus, State, agent::DYNAMIC_PORTS};
+use overside_model::{PortStatus, Protocol, State, agent::DYNAMIC_PORTS};
 use overside_testkit::{Daemon, IMAGE, LIMIT, Running, TempHome, clients};
 
 /// Image with a Perl that has no modules.
@@ -305,4 +306,62 @@ fn datagrams_of_many_senders_find_back_each_to_its_own() -> Result<()> {
     ensure!(seen.len() == 20, "senders share a port: {seen:?}");
     ensure!(ports(&daemon)?.iter().any(|shown| shown.connections == 20), "{:?}", ports(&daemon)?);
     Ok(())
+}
+
+/// Has a container with the environment's own network, and the ports that are shown when it has begun and ended a server.
+#[test]
+fn what_a_container_with_the_hosts_network_listens_on_comes_and_goes_on_the_laptop() -> Result<()> {
+    let home = TempHome::new()?;
+    let daemon = begin(&home)?;
+    let port = free()?;
+    let text = port.to_string();
+    let until = |what: &str, shown: &dyn Fn(&[PortStatus]) -> bool| -> Result<()> {
+        let end = Instant::now() + LIMIT;
+        loop {
+            let ports = ports(&daemon)?;
+            if shown(&ports) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < end, "{what}: {ports:?}");
+            thread::sleep(Duration::from_millis(50));
+        }
+    };
+    let is_of = |name: &str, shown: &PortStatus| (shown.container.as_str(), shown.container_port) == (name, port);
+    docker(&home, &["run", "--detach", "--network", "host", "--name", "other", SERVERS, "perl", "-e", "sleep"])?
+        .success()?;
+    serve(&home, "tcp", &["--network", "host"], &["perl", "-e", TCP_ECHO, &text, "2"])?;
+    until(
+        "the port",
+        &|ports| matches!(ports, [one] if is_of("tcp", one) && one.address == format!("127.0.0.1:{port}")),
+    )?;
+    echo_once(at(port))?;
+    // Another server of a container that runs already, by `docker exec`, on all addresses of both families.
+    docker(&home, &["rm", "--force", "tcp"])?.success()?;
+    until("no port", &|ports| ports.is_empty())?;
+    ensure!(is_refused(at(port)));
+    docker(&home, &["exec", "--detach", "other", "perl", "-e", TCP_ECHO, &text, "10"])?.success()?;
+    until("both families", &|ports| ports.len() == 2 && ports.iter().all(|one| is_of("other", one)))?;
+    echo_once((Ipv6Addr::LOCALHOST, port).into())?;
+    // The engine's own listeners for published ports are none of these.
+    let (published, publish) = (port + 1, format!("{}:7", port + 1));
+    serve(&home, "web", &["-p", &publish], &["perl", "-e", TCP_ECHO, "7", "2"])?;
+    docker(&home, &["exec", "--detach", "other", "perl", "-e", UDP_ECHO, &(port + 2).to_string()])?.success()?;
+    until("datagrams", &|ports| ports.iter().any(|one| one.protocol == Protocol::Udp))?;
+    ensure!(ports(&daemon)?.len() == 5, "{:?}", ports(&daemon)?);
+    docker(&home, &["rm", "--force", "web"])?.success()?;
+    ensure!(is_refused(at(published)) && ports(&daemon)?.len() == 3, "{:?}", ports(&daemon)?);
+    let client = UdpSocket::bind("127.0.0.1:0")?;
+    client.set_read_timeout(Some(LIMIT))?;
+    client.send_to(b"hello", at(port + 2))?;
+    let mut answer = [0; 100];
+    let length = client.recv(&mut answer)?;
+    ensure!(answer[..length].ends_with(b":hello"));
+
+    let set = |value: &str| daemon.overside(&["settings", "set", "ports.host-network", value])?.success();
+    set("false")?;
+    ensure!(is_refused(at(port)) && ports(&daemon)?.is_empty());
+    set("true")?;
+    until("the ports again", &|ports| ports.len() == 3)?;
+    docker(&home, &["rm", "--force", "other"])?.success()?;
+    until("none", &|ports| ports.is_empty())
 }

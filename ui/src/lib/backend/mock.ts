@@ -106,6 +106,8 @@ const DEFAULTS: Record<string, unknown> = {
   'context.select': true,
   'default-socket': false,
   'ports.bind': 'as-published',
+  'ports.host-network': true,
+  'host-access': true,
   'start-at-login': false,
   notifications: true,
   language: 'system',
