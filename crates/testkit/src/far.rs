@@ -1,8 +1,9 @@
 //! Another host for the environments of a test's home, so that tests of the runner on this machine are tests of the SSH runner.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fs::File, os::fd::AsFd as _, path::PathBuf, time::Duration};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::{
     TempHome,
@@ -17,13 +18,17 @@ const DELAY: Duration = Duration::from_millis(20);
 /// The runner's name.
 pub(crate) const NAME: &str = "far";
 
-/// An OpenSSH server in a network namespace of its own, behind a line of 40 ms. Dropped, both are gone.
+/// An OpenSSH server in a network namespace of its own, behind a line of 40 ms. The thread that makes it is on the laptop from
+/// then on, which is the other namespace: what it starts, listens on or connects to is there, as Overside's ports are. Dropped,
+/// all of it is gone, and the thread where it was.
 pub(crate) struct Far {
     sshd: Sshd,
     wan: Wan,
     /// What the host has before any environment.
     before: Vec<String>,
     ordinary: bool,
+    /// The network where the thread was.
+    outside: File,
 }
 
 impl Far {
@@ -46,7 +51,9 @@ impl Far {
         fs_err::write(home.overside_home().join("runners.json"), runners.to_string())?;
         fs_err::write(home.overside_home().join("known_hosts"), sshd.known_hosts_line()?)?;
         let before = sshd.files()?;
-        Ok(Some(Self { sshd, wan, before, ordinary }))
+        let outside = fs_err::File::open("/proc/thread-self/ns/net")?.into_file();
+        enter(&fs_err::File::open(wan.near())?.into_file())?;
+        Ok(Some(Self { sshd, wan, before, ordinary, outside }))
     }
 
     /// The network namespace that reaches it, as a file.
@@ -68,4 +75,16 @@ impl Far {
         let new = self.sshd.files()?.into_iter().filter(|file| !self.before.contains(file));
         Ok(new.filter(|file| !cache(file) && !file.contains("/.cache/overside/overside-agent-")).collect())
     }
+}
+
+impl Drop for Far {
+    fn drop(&mut self) {
+        // It stays where it is only if the machine's network has gone, and then nothing can be tested any more.
+        let _ = enter(&self.outside);
+    }
+}
+
+/// Moves this thread into a network.
+fn enter(network: &File) -> Result<()> {
+    move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).context("cannot enter a network")
 }
