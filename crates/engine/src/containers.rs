@@ -118,6 +118,11 @@ impl Containers {
     pub(crate) fn new(hub: &Arc<Hub>, id: EnvironmentId) -> Self {
         let way = Way { hub: Arc::downgrade(hub), id: id.clone(), shared: Mutex::default() };
         let forwards = Arc::new(Forwards::new(Arc::new(way), hub.settings().ports_on_loopback));
+        let weak = Arc::downgrade(hub);
+        // Ends with the forwards.
+        tokio::spawn(Forwards::mend(Arc::downgrade(&forwards), move || {
+            weak.upgrade().iter().for_each(|hub| hub.show());
+        }));
         let (known, hosts) = (tokio::sync::Mutex::default(), watch::Sender::default());
         Self { hub: Arc::downgrade(hub), id, known, forwards, hosts }
     }

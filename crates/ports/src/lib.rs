@@ -5,6 +5,8 @@
 
 mod bind;
 mod counters;
+#[cfg(unix)]
+mod source;
 mod tcp;
 mod udp;
 
@@ -13,13 +15,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
 };
 
 use async_trait::async_trait;
-use overside_io::{BoxedStream, flows};
+use overside_io::{BoxedStream, clock, flows};
 use overside_model::{PortStatus, Problem, Protocol, Publication};
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use bind::Bound;
@@ -27,6 +30,10 @@ use counters::Counters;
 
 /// Most ports that are listened on at a time, so that an environment cannot use up the laptop's descriptors.
 pub const MOST: usize = 4096;
+
+/// Pauses before a port that is taken is tried again: the first, doubled up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// Kept for as long as a connection or flow lasts.
 pub type Held = Box<dyn Any + Send + Sync>;
@@ -80,6 +87,8 @@ pub struct Forwards {
     /// Held while listeners change: one that ends has ended before another begins in its place.
     changing: tokio::sync::Mutex<()>,
     state: Mutex<State>,
+    /// Whether something is not listened on that should be.
+    incomplete: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -118,9 +127,7 @@ impl Listener {
                 Bound::Tcp(socket) => tokio::spawn(async move {
                     stop.run_until_cancelled(tcp::serve(socket, remote, reach, counters)).await;
                 }),
-                Bound::Udp(socket) => {
-                    tokio::spawn(flows::serve(udp::Port { socket, publication: remote, reach, counters }, stop))
-                }
+                Bound::Udp(socket) => tokio::spawn(flows::serve(udp::Port::new(socket, remote, reach, counters), stop)),
             });
         }
         self
@@ -165,7 +172,8 @@ impl Forwards {
     /// None yet. `on_loopback` keeps them all on loopback, whatever address they are published on.
     pub fn new(reach: Arc<dyn Reach>, on_loopback: bool) -> Self {
         let state = State { on_loopback, ..State::default() };
-        Self { reach, changing: tokio::sync::Mutex::default(), state: Mutex::new(state) }
+        let (changing, incomplete) = (tokio::sync::Mutex::default(), watch::Sender::default());
+        Self { reach, changing, state: Mutex::new(state), incomplete }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -229,6 +237,26 @@ impl Forwards {
         self.settle(&changing).await;
     }
 
+    /// Until the forwards are gone: tries again what could not be listened on, at growing intervals, as long as there is
+    /// something; the system tells nobody that a port has become free. Calls `mended` whenever that has helped.
+    pub async fn mend(forwards: Weak<Self>, mended: impl Fn()) {
+        let Some(mut incomplete) = forwards.upgrade().map(|forwards| forwards.incomplete.subscribe()) else { return };
+        while incomplete.wait_for(|incomplete| *incomplete).await.is_ok() {
+            let mut pause = FIRST_PAUSE;
+            while *incomplete.borrow() {
+                clock::sleep_until(clock::now() + pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                let Some(forwards) = forwards.upgrade() else { return };
+                let changing = forwards.changing.lock().await;
+                let before = forwards.lock().problems.len();
+                forwards.settle(&changing).await;
+                if forwards.lock().problems.len() < before {
+                    mended();
+                }
+            }
+        }
+    }
+
     /// Of these ports, what cannot be listened on here, and is not listened on by this already.
     pub fn taken(&self, protocol: Protocol, ports: impl Iterator<Item = u16>) -> Vec<u16> {
         let (own, addresses) = {
@@ -282,7 +310,7 @@ impl Forwards {
 
     /// Makes the listeners what the plan says. Only to be called by who holds `changing`.
     async fn settle(&self, _changing: &tokio::sync::MutexGuard<'_, ()>) {
-        let (plan, ended) = {
+        let (plan, ended, before) = {
             let mut state = self.lock();
             let plan = state.plan();
             let stays = |local: &Publication, listener: &Listener| plan.get(local) == Some(&listener.remote);
@@ -290,8 +318,8 @@ impl Forwards {
             let (kept, ended): (BTreeMap<_, _>, BTreeMap<_, _>) =
                 listeners.into_iter().partition(|(local, listener)| stays(local, listener));
             state.listeners = kept;
-            state.problems.clear();
-            (plan, ended)
+            let before = std::mem::take(&mut state.problems);
+            (plan, ended, before)
         };
         for listener in ended.into_values() {
             listener.end().await;
@@ -305,13 +333,18 @@ impl Forwards {
                     Ok(Some(listener)) => listener,
                     Err(unavailable) => {
                         let problem = unavailable.to_string();
-                        tracing::warn!(%remote, problem, "a published port is not on this machine");
+                        if !before.contains_key(&local) {
+                            tracing::warn!(%remote, problem, "a published port is not on this machine");
+                        }
                         state.problems.insert(local, problem);
                         continue;
                     }
                 };
             state.listeners.insert(local, if served { listener.serve(&self.reach) } else { listener });
         }
+        let incomplete = !state.problems.is_empty();
+        drop(state);
+        self.incomplete.send_if_modified(|present| std::mem::replace(present, incomplete) != incomplete);
     }
 }
 

@@ -151,7 +151,11 @@ async fn what_breaks_off_behind_a_port_is_reset_before_it() {
         let (forwards, port) = (Forwards::new(Arc::new(behind), false), free(Protocol::Tcp));
         forwards.apply(to_web([port])).await;
         let error = spawn_blocking(move || {
-            let mut client = connect(port).unwrap();
+            // It may come before connecting has returned.
+            let mut client = match connect(port) {
+                Ok(client) => client,
+                Err(error) => return error.kind(),
+            };
             let _ = client.write_all(b"four");
             client.read(&mut [0]).unwrap_err().kind()
         });
@@ -173,6 +177,27 @@ async fn a_port_that_is_taken_is_refused_in_the_engines_words_and_nothing_is_kep
     drop(other);
     forwards.apply(to_web([second])).await;
     assert_eq!(forwards.status()[0].problem, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_becomes_free_is_listened_on_without_being_asked_for_again() {
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        let publication = free(protocol);
+        let taken: Box<dyn std::any::Any + Send> = match protocol {
+            Protocol::Tcp => Box::new(TcpListener::bind(publication.socket()).unwrap()),
+            Protocol::Udp => Box::new(UdpSocket::bind(publication.socket()).unwrap()),
+        };
+        let forwards = Arc::new(Forwards::new(Arc::new(Behind::Echo), false));
+        let (mended, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let mending = tokio::spawn(Forwards::mend(Arc::downgrade(&forwards), move || mended.send(()).unwrap()));
+        forwards.apply(to_web([publication])).await;
+        assert!(forwards.status()[0].problem.is_some());
+        drop(taken);
+        tokio::time::timeout(LIMIT, told.recv()).await.unwrap().unwrap();
+        assert!(forwards.status()[0].problem.is_none());
+        drop(forwards);
+        tokio::time::timeout(LIMIT, mending).await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -208,6 +233,32 @@ async fn on_loopback_only_nothing_is_anywhere_else() {
         assert!(connect(everywhere.on_loopback()).is_ok());
         forwards.set_on_loopback(false).await;
         assert!(connect(elsewhere).is_ok());
+    }
+}
+
+/// Linux has all of 127.0.0.0/8.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_comes_from_the_address_that_was_asked() {
+    let everywhere = [SocketAddr::from(([0, 0, 0, 0], 0)).ip(), SocketAddr::from(([0_u16; 8], 0)).ip()];
+    for address in everywhere {
+        let publication = Publication { address, ..free(Protocol::Udp) };
+        let forwards = Forwards::new(Arc::new(Behind::Echo), false);
+        forwards.apply(to_web([publication])).await;
+        let asked = if address.is_ipv4() { vec!["127.0.0.1", "127.0.0.2", "127.0.0.3"] } else { vec!["::1"] };
+        spawn_blocking(move || {
+            // One socket, so that the sender is the same each time; it takes answers from anywhere, and sees from where.
+            let client = UdpSocket::bind((address, 0)).unwrap();
+            client.set_read_timeout(Some(LIMIT)).unwrap();
+            for there in asked {
+                let there = SocketAddr::new(there.parse().unwrap(), publication.port);
+                client.send_to(b"hello", there).unwrap();
+                let mut answer = [0; 10];
+                assert_eq!(client.recv_from(&mut answer).unwrap(), (5, there));
+            }
+        })
+        .await
+        .unwrap();
     }
 }
 

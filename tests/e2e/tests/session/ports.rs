@@ -2,7 +2,8 @@
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
-    net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
 };
@@ -34,7 +35,10 @@ const UDP_ECHO: &str = r#"
 
 /// A port that nobody has on this machine, and that neither outgoing connections nor the engine choose.
 pub(crate) fn free() -> Result<u16> {
-    let begin = 20_000 + u16::try_from(std::process::id() % 10_000)?;
+    // Tests that run at the same time, in this process or another, look from different numbers on.
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let next = std::process::id().wrapping_mul(61) + NEXT.fetch_add(7, Relaxed);
+    let begin = 20_000 + u16::try_from(next % 10_000)?;
     let mut ports = (begin..30_000).chain(20_000..begin);
     ports.find(|port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok()).context("every port is taken")
 }
@@ -179,6 +183,48 @@ fn a_number_that_the_engine_chooses_is_free_on_the_laptop_and_the_same_on_both_s
         echo_once(at(port))?;
     }
     ensure!(ports(&daemon)?.iter().all(|port| port.problem.is_none()), "{:?}", ports(&daemon)?);
+    Ok(())
+}
+
+/// An address of this machine's besides loopback, as its network has it.
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // Nothing is sent: the system only chooses a way. The address is one for examples, which nobody has.
+    socket.connect(("192.0.2.1", 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip()).filter(|address| !address.is_loopback())
+}
+
+#[test]
+fn a_port_is_on_the_one_address_that_docker_was_given() -> Result<()> {
+    let home = TempHome::new()?;
+    let _daemon = begin(&home)?;
+    let loopbacks =
+        [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9)), Ipv6Addr::LOCALHOST.into()];
+    let addresses: Vec<IpAddr> = loopbacks.into_iter().chain(own_address()).collect();
+    for address in &addresses {
+        let port = free()?;
+        let socket = SocketAddr::new(*address, port);
+        let (tcp, udp) = (format!("{socket}:7"), format!("{socket}:9/udp"));
+        let server = format!("if (!fork) {{ @ARGV = (9); {UDP_ECHO} }} {TCP_ECHO}");
+        serve(&home, "web", &["-p", &tcp, "-p", &udp], &["perl", "-e", &server, "7", "2"])?;
+        wait_until_ready(&home, "web", 2)?;
+        echo_once(socket)?;
+        for other in addresses.iter().filter(|other| *other != address) {
+            ensure!(is_refused(SocketAddr::new(*other, port)), "{socket} is also at {other}");
+        }
+        let client = UdpSocket::bind((*address, 0))?;
+        client.set_read_timeout(Some(LIMIT))?;
+        client.connect(socket)?;
+        client.send(b"hello")?;
+        let mut answer = [0; 100];
+        let length = client.recv(&mut answer)?;
+        ensure!(answer[..length].ends_with(b":hello"), "{socket}");
+        let told = docker(&home, &["port", "web", "7"])?.success()?.out();
+        // Old clients write addresses of IPv6 without brackets.
+        ensure!(told.trim().replace(['[', ']'], "") == format!("{address}:{port}"), "{told}");
+        docker(&home, &["rm", "--force", "web"])?.success()?;
+        ensure!(is_refused(socket));
+    }
     Ok(())
 }
 
@@ -343,16 +389,17 @@ fn what_a_container_with_the_hosts_network_listens_on_comes_and_goes_on_the_lapt
     until("both families", &|ports| ports.len() == 2 && ports.iter().all(|one| is_of("other", one)))?;
     echo_once((Ipv6Addr::LOCALHOST, port).into())?;
     // The engine's own listeners for published ports are none of these.
-    let (published, publish) = (port + 1, format!("{}:7", port + 1));
+    let (published, datagrams) = (free()?, free()?);
+    let publish = format!("{published}:7");
     serve(&home, "web", &["-p", &publish], &["perl", "-e", TCP_ECHO, "7", "2"])?;
-    docker(&home, &["exec", "--detach", "other", "perl", "-e", UDP_ECHO, &(port + 2).to_string()])?.success()?;
+    docker(&home, &["exec", "--detach", "other", "perl", "-e", UDP_ECHO, &datagrams.to_string()])?.success()?;
     until("datagrams", &|ports| ports.iter().any(|one| one.protocol == Protocol::Udp))?;
     ensure!(ports(&daemon)?.len() == 5, "{:?}", ports(&daemon)?);
     docker(&home, &["rm", "--force", "web"])?.success()?;
     ensure!(is_refused(at(published)) && ports(&daemon)?.len() == 3, "{:?}", ports(&daemon)?);
     let client = UdpSocket::bind("127.0.0.1:0")?;
     client.set_read_timeout(Some(LIMIT))?;
-    client.send_to(b"hello", at(port + 2))?;
+    client.send_to(b"hello", at(datagrams))?;
     let mut answer = [0; 100];
     let length = client.recv(&mut answer)?;
     ensure!(answer[..length].ends_with(b":hello"));

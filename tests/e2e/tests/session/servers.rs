@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use overside_e2e::{docker, import};
 use overside_testkit::{Daemon, LIMIT, TempHome, run};
 
@@ -52,6 +52,80 @@ fn nginx_serves_many_connections_kept_and_new() -> Result<()> {
         let told = client("ab", &[&["-q", "-n", "2000", "-c", "50"], kept, &[&page]].concat())?;
         ensure!(told.contains("Failed requests:        0"), "{told}");
     }
+    Ok(())
+}
+
+#[test]
+fn many_streams_share_a_connection_of_http_2() -> Result<()> {
+    let home = TempHome::new()?;
+    let _daemon = Daemon::enabled(&home)?;
+    import(&home, "nginx:1", &["/usr/sbin/nginx", "/bin/sh"], &["/etc/passwd", "/etc/group"])?;
+    let port = free()?;
+    let configuration = "daemon off; error_log stderr; pid /nginx.pid; user root; events { worker_connections 4096; } \
+                         http { access_log off; server { listen 80 http2; location / { return 200 hello; } } }";
+    let script = format!("echo '{configuration}' > /nginx.conf; exec nginx -c /nginx.conf");
+    let publish = format!("{port}:80");
+    let start =
+        ["run", "--detach", "--tmpfs", "/var/lib/nginx", "--tmpfs", "/var/log/nginx", "-p", &publish, "nginx:1"];
+    docker(&home, &[&start[..], &["sh", "-c", &script]].concat())?.success()?;
+    let page = format!("http://127.0.0.1:{port}/");
+    let load = |requests: &str, connections: &str, streams: &str| {
+        let told = client("h2load", &["-n", requests, "-c", connections, "-m", streams, &page])?;
+        let all = format!("{requests} succeeded, 0 failed, 0 errored, 0 timeout");
+        ensure!(told.contains("Application protocol: h2c") && told.contains(&all), "{told}");
+        Ok(told)
+    };
+    answered(|| load("1", "1", "1"))?;
+    load("3000", "10", "50")?;
+    Ok(())
+}
+
+/// Sends back what it is sent.
+const WEB_SOCKET_SERVER: &str = r#"
+import asyncio, websockets
+async def echo(socket, path):
+    async for said in socket:
+        await socket.send(said)
+async def main():
+    async with websockets.serve(echo, "0.0.0.0", 80, max_size=None):
+        await asyncio.Future()
+asyncio.run(main())
+"#;
+
+/// Texts, bytes, pings and a large message, on several sockets at a time; each ends as it should.
+const WEB_SOCKET_CLIENT: &str = r#"
+import asyncio, sys, websockets
+async def one(number):
+    async with websockets.connect(sys.argv[1], max_size=None) as socket:
+        for said in [f"hello {number}", b"\0\1\2", "x" * 3_000_000, ""]:
+            await socket.send(said)
+            await (await socket.ping())
+            assert await socket.recv() == said
+    assert socket.close_code == 1000
+async def main():
+    await asyncio.gather(*(one(number) for number in range(10)))
+    print("done")
+asyncio.run(main())
+"#;
+
+#[test]
+fn web_sockets_carry_messages_both_ways_and_close_in_order() -> Result<()> {
+    let home = TempHome::new()?;
+    let _daemon = Daemon::enabled(&home)?;
+    // Debian's own: another one need not know its packages.
+    let python = "/usr/bin/python3";
+    let places =
+        "import os, ssl, _ssl, websockets; print(os.path.dirname(os.__file__), _ssl.__file__, websockets.__path__[0])";
+    let places = client(python, &["-c", places])?;
+    let [library, ssl, websockets] = places.split_whitespace().collect::<Vec<_>>()[..] else { bail!("{places}") };
+    import(&home, "python:1", &[python, ssl], &[library, websockets])?;
+    let port = free()?;
+    let publish = format!("{port}:80");
+    let start = ["run", "--detach", "--init", "-p", &publish, "python:1", "python3", "-c", WEB_SOCKET_SERVER];
+    docker(&home, &start)?.success()?;
+    let address = format!("ws://127.0.0.1:{port}/");
+    let told = answered(|| client(python, &["-c", WEB_SOCKET_CLIENT, &address]))?;
+    ensure!(told == "done\n");
     Ok(())
 }
 

@@ -6,6 +6,7 @@ mod hosts;
 mod keyring;
 mod life;
 mod login;
+mod ports;
 mod trouble;
 
 use anyhow::Result;
