@@ -3,7 +3,7 @@
 use overside_control::Command;
 use overside_desktop_tests::{Desk, Page, SOON, Scripted, TrayHost};
 use overside_model::{State, Status};
-use overside_testkit::{Running, run};
+use overside_testkit::{Running, Setup, Sshd, run};
 
 #[test]
 fn without_a_display_the_window_says_so_and_names_the_way_out() {
@@ -47,6 +47,36 @@ fn without_a_bus_the_window_works() {
     page.wait_for_state("stopped").unwrap();
     page.click("[role=switch]").unwrap();
     page.wait_for_state("idle").unwrap();
+}
+
+#[test]
+fn without_a_secret_service_a_passphrase_opens_its_key_and_the_window_says_that_it_is_not_kept() {
+    let desk = Desk::new().unwrap();
+    let sshd = Sshd::start(desk.home(), Setup::default()).unwrap();
+    let ssh = desk.home().scratch().join("user/.ssh");
+    let mut keygen = desk.home().command("ssh-keygen");
+    keygen.args(["-q", "-p", "-P", "", "-N", "open sesame", "-f"]).arg(ssh.join("id_ed25519"));
+    run(&mut keygen, SOON).unwrap().success().unwrap();
+    let host = format!("Host build-box\nHostName 127.0.0.1\nPort {}\nUser root\n", sshd.port());
+    fs_err::write(ssh.join("config"), host).unwrap();
+
+    let page = Page::open(&desk).unwrap();
+    page.wait_for_state("stopped").unwrap();
+    page.press("Add a machine by SSH…").unwrap();
+    page.wait_for("document.querySelector('[aria-labelledby=offered] button')").unwrap();
+    page.press("build-box").unwrap();
+    page.press("Add and test").unwrap();
+    page.wait_for("document.querySelector('[data-question=host-key]').innerText.includes('SHA256:')").unwrap();
+    page.press("It is: trust it").unwrap();
+    page.wait_for("document.querySelector('[data-question=passphrase]')").unwrap();
+    page.click("[data-question] [type=checkbox]").unwrap();
+    page.keys("[data-question] [type=password]", "open sesame\u{e007}").unwrap();
+    page.wait_for("document.querySelector('[data-code=keyring-unavailable]')").unwrap();
+    let said = page.text("[data-code=keyring-unavailable]").unwrap();
+    assert!(said.contains("no Secret Service here") && said.contains("ssh-add"), "{said}");
+    page.wait_for("document.querySelector('[data-runner=build-box] input').checked").unwrap();
+    desk.overside(&["runner", "test", "build-box"]).unwrap().success().unwrap();
+    page.screenshot("no-secret-service-light-en").unwrap();
 }
 
 #[test]
