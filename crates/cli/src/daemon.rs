@@ -10,7 +10,10 @@ use overside_config::{Home, Policy, RunnersFile};
 use overside_engine::{Daemon, Stopper, Wiring};
 use overside_model::{ErrorCode, Problem, RunnerEntry};
 use overside_runner::{MakeProvider, Provider};
-use tracing_appender::{non_blocking::WorkerGuard, rolling};
+use tracing_appender::{
+    non_blocking::{NonBlockingBuilder, WorkerGuard},
+    rolling,
+};
 use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::launch::READY;
@@ -19,6 +22,8 @@ use crate::launch::READY;
 const THREADS: usize = 2;
 /// Daily log files that are kept.
 const LOG_FILES: usize = 7;
+/// Lines that may wait for the disk; beyond it they are lost rather than waited for. Room for all of them is taken at once.
+const WAITING_LINES: usize = 4096;
 
 /// Runs the daemon until it is told to end.
 pub(crate) fn run(home: Home, detached: bool) -> Result<(), Problem> {
@@ -125,7 +130,8 @@ fn logging(home: &Home, detached: bool) -> Option<WorkerGuard> {
         .max_log_files(LOG_FILES)
         .build(home.logs())
         .ok();
-    let (writer, guard) = file.map(tracing_appender::non_blocking).unzip();
+    let (writer, guard) =
+        file.map(|file| NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES).finish(file)).unzip();
     let to_file =
         writer.map(|writer| tracing_subscriber::fmt::layer().json().with_writer(writer).with_filter(filter()));
     let to_terminal = (!detached).then(|| {
