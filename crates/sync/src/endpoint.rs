@@ -1,0 +1,339 @@
+//! One side of a sync: a root, what is known of it, and what is to be done there. The laptop's and the environment's are the
+//! same code.
+
+use std::{
+    collections::BTreeMap,
+    fs::File as OpenFile,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use overside_sync_core::{
+    Count, Digest, Entry, File, Node, RelativePath, Rules, Side, Step,
+    wire::{Kind, LONGEST},
+};
+use rustix::{
+    fs::{Gid, Uid},
+    io::Errno,
+};
+
+use crate::{
+    apply::Applying,
+    root::{Root, Spot, open_file},
+    scan::{Changes, Scanner, measure, stamp},
+    stage::{Incoming, Stage},
+    watch::{Hints, Watcher},
+};
+
+/// So many files are written to the disk one by one.
+pub(crate) const FEW: usize = 32;
+
+/// Whose files are, inside the environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) user: Uid,
+    pub(crate) group: Gid,
+}
+
+/// A step that could not be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) path: RelativePath,
+    pub(crate) reason: String,
+    /// Something was changed meanwhile: the next reading sees it.
+    pub(crate) passes: bool,
+}
+
+/// A root and all that is known of it.
+pub(crate) struct Endpoint {
+    root: Root,
+    rules: Rules,
+    tree: Option<Node>,
+    watcher: Option<Watcher>,
+    stage: Stage,
+    owner: Option<Owner>,
+    /// Hints that came while a scan was due that has not been done.
+    hints: Hints,
+    side: Side,
+}
+
+impl Endpoint {
+    /// Opens a root. `changed` is called when something may have changed.
+    pub(crate) fn open(
+        path: PathBuf,
+        kind: Kind,
+        stage: &Path,
+        side: Side,
+        changed: impl Fn() + Send + 'static,
+    ) -> io::Result<Self> {
+        let watcher = match Watcher::new(changed) {
+            Ok(watcher) => Some(watcher),
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "changes cannot be watched");
+                None
+            }
+        };
+        Ok(Self {
+            root: Root::new(path, kind),
+            rules: Rules::default(),
+            tree: None,
+            watcher,
+            stage: Stage::new(stage)?,
+            owner: None,
+            hints: Hints { everywhere: true, ..Hints::default() },
+            side,
+        })
+    }
+
+    pub(crate) fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+        self.hints.everywhere = true;
+    }
+
+    pub(crate) fn tree(&self) -> Option<&Node> {
+        self.tree.as_ref()
+    }
+
+    /// Whether some changes are not told, so that the whole must be read from time to time.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watcher.as_ref().is_some_and(|watcher| !watcher.is_incomplete())
+    }
+
+    /// Looks at everything, or at what is said to have changed. Returns what differs from before.
+    pub(crate) fn scan(&mut self, whole: bool) -> io::Result<Changes> {
+        let mut hints = std::mem::take(&mut self.hints);
+        if let Some(watcher) = &self.watcher {
+            let mut more = watcher.take();
+            hints.everywhere |= more.everywhere;
+            hints.directories.append(&mut more.directories);
+        }
+        let whole = whole || hints.everywhere || self.tree.is_none() || self.root.kind() == Kind::File;
+        let scanner = Scanner::new(&self.rules, self.watcher.as_ref());
+        let result = if whole {
+            self.root.look_again();
+            let before = self.tree.take();
+            scanner.whole(&self.root, before).map(|tree| self.tree = tree)
+        } else {
+            scanner.some(&self.root, &mut self.tree, &hints.directories)
+        };
+        match result {
+            Ok(()) => Ok(scanner.changes()),
+            Err(error) => {
+                // What was known is not known any more; everything is told anew.
+                self.tree = None;
+                self.hints.everywhere = true;
+                Err(error)
+            }
+        }
+    }
+
+    /// How much lies in each directory, without reading any file.
+    pub(crate) fn measure(&self) -> io::Result<BTreeMap<RelativePath, Count>> {
+        measure(&self.root, &self.rules)
+    }
+
+    /// The text of a small file in the root, empty if there is none.
+    pub(crate) fn text(&mut self, name: &str) -> String {
+        self.root.look_again();
+        let mut text = Vec::new();
+        if self.root.kind() == Kind::Directory
+            && let Ok(directory) = self.root.top()
+            && let Ok((file, _)) = open_file(&Spot { directory, name: name.as_ref() })
+            && let Err(error) = file.take(LONGEST as u64 / 2).read_to_end(&mut text)
+        {
+            tracing::warn!(%error, name, "cannot be read");
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Keeps a content beside a single file, under a name that nothing else has.
+    pub(crate) fn keep_beside(&self, digest: &Digest, name: &str) -> io::Result<()> {
+        let name = rustix::fs::renameat_with(
+            self.stage.directory(),
+            Stage::name(digest).as_str(),
+            self.root.top()?,
+            name,
+            rustix::fs::RenameFlags::NOREPLACE,
+        );
+        match name {
+            // By its name it has the same content.
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes the root again that is gone.
+    pub(crate) fn restore_root(&mut self) -> io::Result<()> {
+        if self.root.kind() == Kind::Directory {
+            fs_err::create_dir_all(self.root.path())?;
+        }
+        self.root.look_again();
+        Ok(())
+    }
+
+    /// Room on the file system, in bytes.
+    pub(crate) fn room(&self) -> Option<u64> {
+        let status = rustix::fs::fstatvfs(self.root.top().ok()?).ok()?;
+        Some(status.f_bavail.saturating_mul(status.f_frsize))
+    }
+
+    /// Opens a file to be sent, if it still is the one that is known. A single file has the path of the root.
+    pub(crate) fn supply(&self, path: &RelativePath, digest: &Digest) -> io::Result<Option<OpenFile>> {
+        let Some(Node::File(known)) = self.tree.as_ref().and_then(|tree| tree.get(path)) else { return Ok(None) };
+        if known.digest != *digest {
+            return Ok(None);
+        }
+        self.open_known(path, known).map(|opened| opened.map(|(file, _)| file))
+    }
+
+    /// Opens a file that is known. One that has changed at its end only is still worth trying: its digest decides.
+    fn open_known(&self, path: &RelativePath, known: &File) -> io::Result<Option<(OpenFile, u64)>> {
+        let opened = match path.split() {
+            Some((parent, name)) => {
+                let directory = self.root.open_directory(&parent)?;
+                open_file(&Spot {
+                    directory: std::os::fd::AsFd::as_fd(&directory),
+                    name: std::os::unix::ffi::OsStrExt::from_bytes(name.as_bytes()),
+                })
+            }
+            None => match self.root.file_name() {
+                Some(name) => open_file(&Spot { directory: self.root.top()?, name }),
+                None => return Ok(None),
+            },
+        };
+        let (file, stat) = opened?;
+        let size = stat.st_size as u64;
+        Ok((size >= known.size).then_some((file, size)))
+    }
+
+    /// Begins to receive a content.
+    pub(crate) fn receive(&self, digest: Digest, size: u64) -> io::Result<Incoming> {
+        self.stage.receive(digest, size)
+    }
+
+    /// Keeps it; false if it is not what it was to be. On the laptop it is on the disk then, if that is wanted: where many
+    /// come, they are written out together.
+    pub(crate) fn complete(&self, incoming: Incoming, durable: bool) -> io::Result<bool> {
+        self.stage.complete(incoming, self.side == Side::Laptop && durable)
+    }
+
+    pub(crate) fn abandon(&self, incoming: &Incoming) {
+        self.stage.abandon(incoming);
+    }
+
+    /// Where a content is already, so that it need not be sent.
+    pub(crate) fn contents(&self) -> BTreeMap<Digest, RelativePath> {
+        contents(self.tree.as_ref())
+    }
+
+    /// Does the steps, each only if what it replaces is still there. Returns what differs from before, and what failed.
+    pub(crate) fn apply(&mut self, steps: Vec<Step>) -> (Changes, Vec<Failure>) {
+        let missing: Vec<Digest> = steps
+            .iter()
+            .filter_map(|step| match &step.new {
+                Some(Entry::File(file)) if !self.stage.has(&file.digest) => Some(file.digest),
+                _ => None,
+            })
+            .collect();
+        if !missing.is_empty() {
+            self.stage_own(missing);
+        }
+        let many = steps.len() > FEW;
+        let mut applying = Applying::new(&self.root, &self.stage, &mut self.tree, self.owner, self.side, &steps);
+        for step in &steps {
+            applying.step(step);
+        }
+        let result = applying.finish();
+        if self.side == Side::Laptop
+            && many
+            && let Ok(top) = self.root.top()
+            && let Err(error) = sync_all(top)
+        {
+            tracing::warn!(%error, "what was written may not be on the disk yet");
+        }
+        result
+    }
+
+    /// Copies what is here already under another name.
+    fn stage_own(&self, missing: Vec<Digest>) {
+        let contents = self.contents();
+        for digest in missing {
+            let Some(path) = contents.get(&digest) else { continue };
+            let Some(Node::File(known)) = self.tree.as_ref().and_then(|tree| tree.get(path)) else { continue };
+            let copied = match self.open_known(path, known) {
+                Ok(Some((mut file, _))) => self.stage.copy(&mut file, digest, known.size),
+                Ok(None) => Ok(false),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = copied {
+                tracing::debug!(%error, %path, "a content was not copied");
+            }
+        }
+    }
+
+    /// Gives all that is there to this user, and what comes later.
+    pub(crate) fn set_owner(&mut self, owner: Owner) -> io::Result<()> {
+        if self.owner == Some(owner) {
+            return Ok(());
+        }
+        self.owner = Some(owner);
+        crate::apply::give_all(&self.root, owner)?;
+        // Times of change are other ones now; nothing else is.
+        if let Some(tree) = self.tree.take() {
+            self.tree = Some(tree);
+            self.restamp();
+        }
+        Ok(())
+    }
+
+    /// Knows files again whose owner was changed.
+    fn restamp(&mut self) {
+        let now = std::time::SystemTime::now();
+        let mut paths = Vec::new();
+        if let Some(tree) = &self.tree {
+            tree.walk(&mut RelativePath::ROOT.clone(), &mut |path, node| {
+                if matches!(node, Node::File(file) if file.stamp != 0) {
+                    paths.push(path.clone());
+                }
+            });
+        }
+        for path in paths {
+            let stat = match self.tree.as_ref().and_then(|tree| tree.get(&path)) {
+                Some(Node::File(known)) => match self.open_known(&path, known) {
+                    Ok(Some((file, _))) => rustix::fs::fstat(&file).ok().filter(|stat| {
+                        stat.st_size as u64 == known.size && crate::scan::modified(stat) == known.modified
+                    }),
+                    _ => None,
+                },
+                _ => None,
+            };
+            if let Some(Node::File(file)) = self.tree.as_mut().and_then(|tree| tree.get_mut(&path)) {
+                file.stamp = stat.map_or(0, |stat| stamp(&stat, now));
+            }
+        }
+    }
+}
+
+/// Where each content is.
+pub(crate) fn contents(tree: Option<&Node>) -> BTreeMap<Digest, RelativePath> {
+    let mut found = BTreeMap::new();
+    if let Some(tree) = tree {
+        tree.walk(&mut RelativePath::ROOT.clone(), &mut |path, node| {
+            if let Node::File(file) = node {
+                found.entry(file.digest).or_insert_with(|| path.clone());
+            }
+        });
+    }
+    found
+}
+
+#[cfg(target_os = "linux")]
+fn sync_all(directory: std::os::fd::BorrowedFd<'_>) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(directory)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn sync_all(_: std::os::fd::BorrowedFd<'_>) -> io::Result<()> {
+    rustix::fs::sync();
+    Ok(())
+}

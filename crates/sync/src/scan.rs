@@ -1,0 +1,402 @@
+//! Reading a root: every entry is looked at, and only what seems to have changed is read.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
+    fs::File as OpenFile,
+    io::{self, Read},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::ffi::OsStrExt,
+    },
+    sync::Mutex,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use overside_sync_core::{
+    Count, Digest, Directory, Entry, File, Link, Name, Node, PERMISSIONS, RelativePath, Rules, Time, Unheld,
+    wire::{Kind, LONGEST_TARGET},
+};
+use rayon::prelude::*;
+use rustix::{
+    fs::{Dir, FileType, Stat, fstat, readlinkat},
+    io::Errno,
+};
+
+use crate::{
+    lock,
+    root::{Root, Spot, look, open_directory, open_file},
+    watch::Watcher,
+};
+
+/// A kernel's clock for files may be behind by this; HZ is 100 at least.
+const TICK: Duration = Duration::from_millis(20);
+/// Read at a time.
+const CHUNK: usize = 256 * 1024;
+
+/// Entries that differ from what was there before; a directory before what lies in it.
+pub(crate) type Changes = Vec<(RelativePath, Option<Entry>)>;
+
+/// By what a file is known again, if its last change is so long ago that another one would be seen.
+pub(crate) fn stamp(stat: &Stat, now: SystemTime) -> u64 {
+    let settled = now.checked_sub(TICK).and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    let before = |seconds: i64, nanoseconds: u64| {
+        u64::try_from(seconds).map_or(true, |seconds| {
+            Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanoseconds)) < settled
+        })
+    };
+    let (modified, changed) = (stat.st_mtime, stat.st_ctime);
+    let (modified_part, changed_part) = (stat.st_mtime_nsec, stat.st_ctime_nsec);
+    if !before(modified, modified_part) && !before(changed, changed_part) {
+        return 0;
+    }
+    let parts = [stat.st_ino, stat.st_size as u64, modified as u64, modified_part, changed as u64, changed_part];
+    let mut bytes = [0; 48];
+    for (target, part) in bytes.chunks_exact_mut(8).zip(parts) {
+        target.copy_from_slice(&part.to_le_bytes());
+    }
+    let hash = blake3::hash(&bytes);
+    let mut short = [0; 8];
+    short.copy_from_slice(&hash.as_bytes()[..8]);
+    u64::from_le_bytes(short) | 1
+}
+
+pub(crate) fn mode(stat: &Stat) -> u16 {
+    (stat.st_mode as u16) & PERMISSIONS
+}
+
+pub(crate) fn modified(stat: &Stat) -> Time {
+    Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as u32 }
+}
+
+/// Reads a file to its end, but no further than it was long at the beginning: one that grows all the time has an end, too.
+pub(crate) fn digest(file: &mut OpenFile, size: u64) -> io::Result<(Digest, u64)> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; CHUNK.min(usize::try_from(size).unwrap_or(CHUNK)).max(1)];
+    let (mut file, mut length) = (file.take(size), 0);
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok((Digest(*hasher.finalize().as_bytes()), length)),
+            Ok(count) => {
+                hasher.update(&buffer[..count]);
+                length += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Reads a root again and again.
+pub(crate) struct Scanner<'a> {
+    pub(crate) rules: &'a Rules,
+    pub(crate) watcher: Option<&'a Watcher>,
+    changes: Mutex<Changes>,
+}
+
+impl<'a> Scanner<'a> {
+    pub(crate) fn new(rules: &'a Rules, watcher: Option<&'a Watcher>) -> Self {
+        Self { rules, watcher, changes: Mutex::default() }
+    }
+
+    /// What has changed, once all is read.
+    pub(crate) fn changes(self) -> Changes {
+        self.changes.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn tell(&self, path: RelativePath, entry: Option<Entry>) {
+        lock(&self.changes).push((path, entry));
+    }
+
+    /// Looks at everything. `before` is what was there.
+    pub(crate) fn whole(&self, root: &Root, before: Option<Node>) -> io::Result<Option<Node>> {
+        let node = match root.kind() {
+            Kind::Directory => match root.top() {
+                Ok(top) => {
+                    let mode = mode(&fstat(top)?);
+                    let old = match before {
+                        Some(Node::Directory(old)) if old.mode == mode => Some(old),
+                        other => {
+                            self.tell(RelativePath::ROOT, Some(Entry::Directory(mode)));
+                            match other {
+                                Some(Node::Directory(old)) => Some(old),
+                                _ => None,
+                            }
+                        }
+                    };
+                    let old = old.map(|old| old.children).unwrap_or_default();
+                    let children = self.directory(top, &RelativePath::ROOT, old, true)?;
+                    return Ok(Some(Node::Directory(Directory { mode, children })));
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => match root.path().symlink_metadata() {
+                    Ok(_) => Some(Node::Unheld(Unheld::Special)),
+                    Err(_) => None,
+                },
+                Err(error) => return Err(error),
+            },
+            Kind::File => match (root.top(), root.file_name()) {
+                (Ok(directory), Some(name)) => {
+                    if let Some(watcher) = self.watcher {
+                        watcher.add(directory, &RelativePath::ROOT);
+                    }
+                    self.file_root(&Spot { directory, name }, before.as_ref())?
+                }
+                _ => None,
+            },
+        };
+        if node != before {
+            self.tell(RelativePath::ROOT, node.as_ref().map(Node::entry));
+        }
+        Ok(node)
+    }
+
+    fn file_root(&self, spot: &Spot<'_>, before: Option<&Node>) -> io::Result<Option<Node>> {
+        Ok(match look(spot)? {
+            None => None,
+            Some(stat) => match FileType::from_raw_mode(stat.st_mode) {
+                FileType::RegularFile => self.file(spot, &stat, before)?,
+                FileType::Directory => Some(Entry::Directory(mode(&stat)).node()),
+                _ => Some(Node::Unheld(Unheld::Special)),
+            },
+        })
+    }
+
+    /// Looks again at these directories only, and at what is new in them.
+    pub(crate) fn some(&self, root: &Root, tree: &mut Option<Node>, paths: &BTreeSet<RelativePath>) -> io::Result<()> {
+        let mut read = BTreeSet::new();
+        for path in paths {
+            let mut path = path.clone();
+            loop {
+                // A directory that is gone is found missing in the one above.
+                let known = matches!(tree.as_ref().and_then(|tree| tree.get(&path)), Some(Node::Directory(_)));
+                let opened = if known { root.open_directory(&path).ok() } else { None };
+                if let Some(opened) = opened {
+                    if read.insert(path.clone())
+                        && let Some(Node::Directory(directory)) = tree.as_mut().and_then(|tree| tree.get_mut(&path))
+                    {
+                        let old = std::mem::take(&mut directory.children);
+                        directory.children = self.directory(opened.as_fd(), &path, old, false)?;
+                    }
+                    break;
+                }
+                if path.is_root() {
+                    *tree = self.whole(root, tree.take())?;
+                    return Ok(());
+                }
+                path.pop();
+            }
+        }
+        Ok(())
+    }
+
+    /// One directory, and those below it: all of them if `deep`, otherwise only those that are new.
+    fn directory(
+        &self,
+        directory: BorrowedFd<'_>,
+        path: &RelativePath,
+        mut before: BTreeMap<Name, Node>,
+        deep: bool,
+    ) -> io::Result<BTreeMap<Name, Node>> {
+        if let Some(watcher) = self.watcher {
+            // Before it is read, so that nothing can be missed.
+            watcher.add(directory, path);
+        }
+        let mut children = BTreeMap::new();
+        let (mut files, mut directories) = (Vec::new(), Vec::new());
+        for entry in Dir::read_from(directory)? {
+            let entry = entry?;
+            let Some(name) = Name::new(entry.file_name().to_bytes()) else { continue };
+            let child = path.child(&name);
+            if self.rules.skips(&child) {
+                continue;
+            }
+            let ignored = self.rules.ignores(&child);
+            let spot = Spot { directory, name: OsStr::from_bytes(name.as_bytes()) };
+            let Some(stat) = look(&spot)? else { continue };
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            if ignored && kind != FileType::Directory {
+                continue;
+            }
+            let old = before.remove(&name);
+            match kind {
+                FileType::RegularFile => files.push((name, child, stat, old)),
+                FileType::Directory => directories.push((name, child, stat, old, ignored)),
+                FileType::Symlink => {
+                    let node = match readlinkat(directory, spot.name, Vec::new()) {
+                        Ok(target) if target.as_bytes().len() <= LONGEST_TARGET => {
+                            Node::Link(Link { target: target.into_bytes() })
+                        }
+                        Ok(_) => Node::Unheld(Unheld::Unfit),
+                        Err(Errno::NOENT | Errno::INVAL) => continue,
+                        Err(_) => Node::Unheld(Unheld::Unreadable),
+                    };
+                    self.differs(&child, old.as_ref(), &node);
+                    children.insert(name, node);
+                }
+                _ => {
+                    let node = Node::Unheld(Unheld::Special);
+                    self.differs(&child, old.as_ref(), &node);
+                    children.insert(name, node);
+                }
+            }
+        }
+        for (name, _) in before {
+            self.tell(path.child(&name), None);
+        }
+        let read = |(name, child, stat, old): (Name, RelativePath, Stat, Option<Node>)| {
+            let spot = Spot { directory, name: OsStr::from_bytes(name.as_bytes()) };
+            let node = self.file(&spot, &stat, old.as_ref())?;
+            match &node {
+                Some(node) => self.differs(&child, old.as_ref(), node),
+                None if old.is_some() => self.tell(child, None),
+                None => {}
+            }
+            io::Result::Ok(node.map(|node| (name, node)))
+        };
+        let read: Vec<_> = files.into_par_iter().map(read).collect::<io::Result<_>>()?;
+        children.extend(read.into_iter().flatten());
+        let descend = |(name, child, stat, old, ignored): (Name, RelativePath, Stat, Option<Node>, bool)| {
+            self.descend(directory, &name, &child, &stat, old, deep, ignored).map(|node| node.map(|node| (name, node)))
+        };
+        let below: Vec<_> = directories.into_par_iter().map(descend).collect::<io::Result<_>>()?;
+        children.extend(below.into_iter().flatten());
+        Ok(children)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all that is known of one directory")]
+    fn descend(
+        &self,
+        directory: BorrowedFd<'_>,
+        name: &Name,
+        path: &RelativePath,
+        stat: &Stat,
+        old: Option<Node>,
+        deep: bool,
+        ignored: bool,
+    ) -> io::Result<Option<Node>> {
+        let mode = mode(stat);
+        let (old, was_directory) = match old {
+            Some(Node::Directory(old)) => (Some(old), true),
+            Some(_) => (None, false),
+            None => (None, false),
+        };
+        // What is taken back below an ignored directory is all that is seen of it.
+        if !was_directory || old.as_ref().is_some_and(|old| old.mode != mode) {
+            self.tell(path.clone(), Some(Entry::Directory(mode)));
+        }
+        if let Some(old) = old.as_ref().filter(|_| !deep) {
+            return Ok(Some(Node::Directory(Directory { mode, children: old.children.clone() })));
+        }
+        let children = if path.is_deepest() {
+            None
+        } else {
+            match open_directory(directory, OsStr::from_bytes(name.as_bytes())) {
+                Ok(opened) => {
+                    let old = old.map(|old| old.children).unwrap_or_default();
+                    match self.directory(opened.as_fd(), path, old, true) {
+                        Ok(children) => Some(children),
+                        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
+                        Err(error) => return Err(error),
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
+                Err(error) if error.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => return Err(error),
+                // Gone, or something else, meanwhile: the next reading tells.
+                Err(_) => {
+                    self.tell(path.clone(), None);
+                    return Ok(None);
+                }
+            }
+        };
+        let Some(children) = children else {
+            let reason = if path.is_deepest() { Unheld::Unfit } else { Unheld::Unreadable };
+            self.tell(path.clone(), Some(Entry::Unheld(reason)));
+            return Ok(Some(Node::Unheld(reason)));
+        };
+        if ignored && children.is_empty() {
+            self.tell(path.clone(), None);
+            return Ok(None);
+        }
+        Ok(Some(Node::Directory(Directory { mode, children })))
+    }
+
+    fn differs(&self, path: &RelativePath, old: Option<&Node>, node: &Node) {
+        if old != Some(node) {
+            self.tell(path.clone(), Some(node.entry()));
+        }
+    }
+
+    /// A regular file; none if it is gone meanwhile.
+    fn file(&self, spot: &Spot<'_>, stat: &Stat, old: Option<&Node>) -> io::Result<Option<Node>> {
+        let now = SystemTime::now();
+        if let Some(Node::File(old)) = old
+            && old.stamp != 0
+            && old.stamp == stamp(stat, now)
+        {
+            return Ok(Some(Node::File(File { mode: mode(stat), ..old.clone() })));
+        }
+        match read_file(spot) {
+            Ok(file) => Ok(Some(Node::File(file))),
+            Err(error) => match error.raw_os_error().map(Errno::from_raw_os_error) {
+                Some(Errno::NOENT | Errno::LOOP) => Ok(None),
+                Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => Err(error),
+                _ => Ok(Some(Node::Unheld(Unheld::Unreadable))),
+            },
+        }
+    }
+}
+
+/// A regular file as it is now.
+pub(crate) fn read_file(spot: &Spot<'_>) -> io::Result<File> {
+    let now = SystemTime::now();
+    let (mut file, stat) = open_file(spot)?;
+    let (digest, size) = digest(&mut file, stat.st_size as u64)?;
+    Ok(File { digest, size, mode: mode(&stat), modified: modified(&stat), stamp: stamp(&stat, now) })
+}
+
+/// How much lies in each directory, itself and all below, without reading any file.
+pub(crate) fn measure(root: &Root, rules: &Rules) -> io::Result<BTreeMap<RelativePath, Count>> {
+    let mut found = BTreeMap::new();
+    if root.kind() == Kind::Directory {
+        measure_directory(root.top()?, &RelativePath::ROOT, rules, &mut found)?;
+    }
+    Ok(found)
+}
+
+fn measure_directory(
+    directory: BorrowedFd<'_>,
+    path: &RelativePath,
+    rules: &Rules,
+    found: &mut BTreeMap<RelativePath, Count>,
+) -> io::Result<Count> {
+    let mut total = Count { entries: 1, bytes: 0 };
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let Some(name) = Name::new(entry.file_name().to_bytes()) else { continue };
+        let child = path.child(&name);
+        if rules.skips(&child) {
+            continue;
+        }
+        let spot = Spot { directory, name: OsStr::from_bytes(name.as_bytes()) };
+        let Some(stat) = look(&spot)? else { continue };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory if !child.is_deepest() => {
+                // One that cannot be opened is not brought either.
+                if let Ok(opened) = open_directory(directory, spot.name) {
+                    let below = measure_directory(opened.as_fd(), &child, rules, found)?;
+                    total.entries += below.entries;
+                    total.bytes = total.bytes.saturating_add(below.bytes);
+                }
+            }
+            _ if rules.ignores(&child) => {}
+            kind => {
+                total.entries += 1;
+                if kind == FileType::RegularFile {
+                    total.bytes = total.bytes.saturating_add(stat.st_size as u64);
+                }
+            }
+        }
+    }
+    found.insert(path.clone(), total);
+    Ok(total)
+}

@@ -1,0 +1,174 @@
+//! The environment's side: does what the laptop says, until it says nothing more.
+
+use std::{
+    io::{self, Read, Write},
+    os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use overside_sync_core::{
+    RelativePath, Rules, Side, Step,
+    wire::{Answer, BLOCK, Kind, LONGEST, PROTOCOL, Question},
+};
+use rustix::fs::{Gid, Uid};
+
+use crate::{
+    endpoint::{Endpoint, Failure, Owner},
+    frames::{Receiver, Sender},
+    lock,
+    scan::Changes,
+    stage::Incoming,
+};
+
+type Answers<W> = Arc<Mutex<Sender<W, Answer>>>;
+
+/// Serves one root below `roots`; `stages` is a directory on the same file system.
+///
+/// # Errors
+/// The stream's, and those of the file system that leave nothing to go on with; they are told to the laptop as well.
+pub fn serve(reader: impl Read, writer: impl Write + Send + 'static, roots: &Path, stages: &Path) -> io::Result<()> {
+    let mut questions = Receiver::<_, Question>::new(reader)?;
+    let answers: Answers<_> = Arc::new(Mutex::new(Sender::new(writer)?));
+    let result = converse(&mut questions, &answers, roots, stages);
+    if let Err(error) = &result {
+        let mut answers = lock(&answers);
+        let _ = answers.send(&Answer::Broken { reason: error.to_string() });
+        let _ = answers.flush();
+    }
+    result
+}
+
+fn invalid(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+fn converse<W: Write + Send + 'static>(
+    questions: &mut Receiver<impl Read, Question>,
+    answers: &Answers<W>,
+    roots: &Path,
+    stages: &Path,
+) -> io::Result<()> {
+    let Some(Question::Open { protocol, root, kind }) = questions.receive()? else {
+        return Err(invalid("a root must be named first"));
+    };
+    if protocol != PROTOCOL {
+        return Err(invalid("the two sides speak different versions"));
+    }
+    let mut endpoint = open(&root, kind, roots, stages, answers)?;
+    lock(answers).send(&Answer::Opened)?;
+    lock(answers).flush()?;
+    let (mut incoming, mut steps): (Option<Incoming>, Vec<Step>) = (None, Vec::new());
+    while let Some(question) = questions.receive()? {
+        match question {
+            Question::Open { .. } => return Err(invalid("the root is open")),
+            Question::Rules { text, masks } => endpoint.set_rules(Rules::new(&text, masks).0),
+            Question::Owner { user, group } => {
+                endpoint.set_owner(Owner { user: Uid::from_raw(user), group: Gid::from_raw(group) })?;
+            }
+            Question::Scan { whole } => {
+                let changes = endpoint.scan(whole)?;
+                tell(&mut lock(answers), changes, Vec::new())?;
+            }
+            Question::Content { digest, size } => incoming = Some(endpoint.receive(digest, size)?),
+            Question::Data(bytes) => {
+                if let Some(incoming) = &mut incoming {
+                    incoming.write(&bytes)?;
+                }
+            }
+            Question::Complete => {
+                if let Some(incoming) = incoming.take() {
+                    // One that was changed on its way is missed by the step that wants it.
+                    endpoint.complete(incoming, false)?;
+                }
+            }
+            Question::Abandon => {
+                if let Some(incoming) = incoming.take() {
+                    endpoint.abandon(&incoming);
+                }
+            }
+            Question::Step(step) => steps.push(step),
+            Question::Apply => {
+                let (changes, failures) = endpoint.apply(std::mem::take(&mut steps));
+                tell(&mut lock(answers), changes, failures)?;
+            }
+            Question::Supply { path, digest, size } => {
+                let mut answers = lock(answers);
+                let file = endpoint.supply(&path, &digest).unwrap_or_default();
+                match file {
+                    Some(file) => supply(&mut answers, file, size)?,
+                    None => answers.send(&Answer::Abandon)?,
+                }
+                answers.flush()?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Opens the root, and makes it if it is not there.
+fn open<W: Write + Send + 'static>(
+    root: &RelativePath,
+    kind: Kind,
+    roots: &Path,
+    stages: &Path,
+    answers: &Answers<W>,
+) -> io::Result<Endpoint> {
+    let path = roots.join(std::ffi::OsStr::from_bytes(root.as_bytes()));
+    match kind {
+        Kind::Directory => make_directories(&path)?,
+        Kind::File => {
+            if let Some(parent) = path.parent() {
+                make_directories(parent)?;
+            }
+            match fs_err::OpenOptions::new().write(true).create_new(true).open(&path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    let stage = stages.join(blake3::hash(root.as_bytes()).to_hex().as_str());
+    let told = Arc::downgrade(answers);
+    let changed = move || {
+        if let Some(answers) = told.upgrade() {
+            let mut answers = lock(&answers);
+            // A stream that is gone ends the conversation elsewhere.
+            let _ = answers.send(&Answer::Changed);
+            let _ = answers.flush();
+        }
+    };
+    Endpoint::open(path, kind, &stage, Side::Environment, changed)
+}
+
+fn make_directories(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(path)
+}
+
+fn tell<W: Write>(answers: &mut Sender<W, Answer>, changes: Changes, failures: Vec<Failure>) -> io::Result<()> {
+    for Failure { path, mut reason, passes } in failures {
+        let mut end = reason.len().min(LONGEST / 64);
+        while !reason.is_char_boundary(end) {
+            end -= 1;
+        }
+        reason.truncate(end);
+        answers.send(&Answer::Failed { path, reason, passes })?;
+    }
+    for (path, entry) in changes {
+        answers.send(&Answer::Entry { path, entry })?;
+    }
+    answers.send(&Answer::Scanned)?;
+    answers.flush()
+}
+
+fn supply<W: Write>(answers: &mut Sender<W, Answer>, file: std::fs::File, size: u64) -> io::Result<()> {
+    let mut file = file.take(size);
+    let mut buffer = vec![0; BLOCK.min(usize::try_from(size).unwrap_or(BLOCK)).max(1)];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return answers.send(&Answer::Complete),
+            Ok(count) => answers.send(&Answer::Data(buffer[..count].to_vec()))?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return answers.send(&Answer::Abandon),
+        }
+    }
+}

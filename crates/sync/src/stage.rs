@@ -1,0 +1,169 @@
+//! Contents that wait for their place: files named by their digest, on the same file system as the root where possible.
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom, Write},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use overside_sync_core::Digest;
+use rustix::{
+    fs::{AtFlags, CWD, Mode, OFlags, fsync, openat, renameat, unlinkat},
+    io::Errno,
+};
+
+/// A run of zeros that is left out of a file, in bytes; a file system's usual block.
+const HOLE: usize = 4096;
+
+/// Distinguishes files that are being made.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// A directory of this sync's own.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    path: PathBuf,
+    directory: OwnedFd,
+}
+
+impl Stage {
+    /// Makes one of its own below `path`, which others of the same root may have as well for a while.
+    pub(crate) fn new(path: &Path) -> io::Result<Self> {
+        let path = path.join(format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+        match fs_err::remove_dir_all(&path) {
+            // Of a process that had the same number.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        fs_err::create_dir_all(&path)?;
+        rustix::fs::chmod(&path, Mode::RWXU)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = openat(CWD, &path, flags, Mode::empty())?;
+        Ok(Self { path, directory })
+    }
+
+    pub(crate) fn directory(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+
+    /// A name that nothing has.
+    pub(crate) fn new_name() -> String {
+        format!("new-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The name of a content.
+    pub(crate) fn name(digest: &Digest) -> String {
+        digest.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Whether a content waits here.
+    pub(crate) fn has(&self, digest: &Digest) -> bool {
+        rustix::fs::statat(&self.directory, Self::name(digest), AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// A file that nobody else sees.
+    pub(crate) fn create(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(openat(&self.directory, name, flags, Mode::RUSR | Mode::WUSR)?.into())
+    }
+
+    pub(crate) fn remove(&self, name: &str) {
+        match unlinkat(&self.directory, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => tracing::warn!(%error, name, "a staged file stays"),
+        }
+    }
+
+    /// Begins to receive a content.
+    pub(crate) fn receive(&self, digest: Digest, size: u64) -> io::Result<Incoming> {
+        let name = Self::new_name();
+        let file = self.create(&name)?;
+        Ok(Incoming { name, file, digest, size, hasher: blake3::Hasher::new(), length: 0, hole: false })
+    }
+
+    /// Keeps a content under its name, if it is what it was to be.
+    pub(crate) fn complete(&self, mut incoming: Incoming, durable: bool) -> io::Result<bool> {
+        let right = incoming.length == incoming.size && *incoming.hasher.finalize().as_bytes() == incoming.digest.0;
+        if !right {
+            self.remove(&incoming.name);
+            return Ok(false);
+        }
+        incoming.close()?;
+        if durable {
+            fsync(&incoming.file)?;
+        }
+        renameat(&self.directory, incoming.name.as_str(), &self.directory, Self::name(&incoming.digest))?;
+        Ok(true)
+    }
+
+    pub(crate) fn abandon(&self, incoming: &Incoming) {
+        self.remove(&incoming.name);
+    }
+
+    /// Copies a file in as that content; false if it is another by now.
+    pub(crate) fn copy(&self, file: &mut File, digest: Digest, size: u64) -> io::Result<bool> {
+        let mut incoming = self.receive(digest, size)?;
+        let mut buffer = vec![0; 256 * 1024];
+        let mut file = file.take(size);
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return self.complete(incoming, false),
+                count => incoming.write(&buffer[..count])?,
+            }
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if let Err(error) = fs_err::remove_dir_all(&self.path) {
+            tracing::debug!(%error, "a stage stays");
+        }
+    }
+}
+
+/// A content on its way.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    name: String,
+    file: File,
+    digest: Digest,
+    size: u64,
+    hasher: blake3::Hasher,
+    length: u64,
+    /// Whether the file ends in bytes that were not written.
+    hole: bool,
+}
+
+impl Incoming {
+    /// Whether so many bytes more are more than was announced.
+    pub(crate) const fn is_too_long(&self, more: usize) -> bool {
+        self.length + more as u64 > self.size
+    }
+
+    /// Adds a part. More than was announced is refused.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.length += bytes.len() as u64;
+        if self.length > self.size {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a file is longer than was announced"));
+        }
+        self.hasher.update(bytes);
+        let zero = |block: &[u8]| block.len() == HOLE && block.iter().all(|byte| *byte == 0);
+        for run in bytes.chunks(HOLE).collect::<Vec<_>>().chunk_by(|one, next| zero(one) == zero(next)) {
+            let length: usize = run.iter().map(|block| block.len()).sum();
+            self.hole = zero(run[0]);
+            if self.hole {
+                self.file.seek(SeekFrom::Current(length as i64))?;
+            } else {
+                let start = run[0].as_ptr().addr() - bytes.as_ptr().addr();
+                self.file.write_all(&bytes[start..start + length])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) -> io::Result<()> {
+        if self.hole { self.file.set_len(self.length) } else { Ok(()) }
+    }
+}

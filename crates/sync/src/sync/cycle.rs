@@ -1,0 +1,496 @@
+//! One cycle: read, reconcile, carry, do.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io::{self, Read},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use overside_sync_core::{
+    CONFLICT, Count, Digest, Halt, IGNORE_FILE, Mode, Node, Plan, RelativePath, Rules, Side, Step, agree, halt,
+    is_conflict, reconcile, unchanged,
+    wire::{Answer, BLOCK, Kind, Question},
+};
+
+use super::{
+    Phase, Progress, Setup, Status, ancestor,
+    conversation::{Conversation, Lost, invalid, new_files},
+};
+use crate::{
+    endpoint::{Endpoint, FEW, Failure, contents},
+    lock,
+};
+
+/// Files that are asked for before the first of them has arrived, and bytes of them.
+const ASKED: (usize, u64) = (256, 16 << 20);
+/// Problems that are told.
+const PROBLEMS: usize = 100;
+/// Progress is told no more often.
+const TELL_EVERY: Duration = Duration::from_millis(100);
+/// Room that is left on the laptop's disk.
+const SPARE: u64 = 256 << 20;
+
+/// What of both sides is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// Everything.
+    Whole,
+    /// What is said to have changed on both sides.
+    Both,
+    /// What is said to have changed on the laptop: that the environment has changed, its side of a step notices.
+    Laptop,
+}
+
+/// Why a cycle did not end.
+pub(super) enum Trouble {
+    /// The other side is gone, or makes no sense.
+    Lost(io::Error),
+    /// This machine's file system refuses.
+    Local(io::Error),
+}
+
+impl From<Lost> for Trouble {
+    fn from(Lost(error): Lost) -> Self {
+        Self::Lost(error)
+    }
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Local(error)
+    }
+}
+
+/// How a cycle ended.
+pub(super) enum Outcome {
+    /// Both sides are alike.
+    Alike,
+    /// Something was changed meanwhile.
+    Again(Vec<(RelativePath, String)>),
+    /// Something cannot be done.
+    Left(Vec<(RelativePath, String)>),
+    /// A person is asked first.
+    Stands {
+        /// The environment has something that the laptop has never had.
+        unsaved: bool,
+    },
+}
+
+pub(super) struct Cycle {
+    setup: Setup,
+    laptop: Endpoint,
+    environment: Option<Node>,
+    ancestor: Option<Node>,
+    /// Since when it is newer than the one on the disk.
+    unkept: Option<Instant>,
+    rules: String,
+    /// What a person has decided: whether to restore.
+    decided: Option<bool>,
+    /// When progress was told last.
+    told: Option<Instant>,
+    status: Arc<Mutex<Status>>,
+    changed: Box<dyn Fn() + Send>,
+}
+
+impl Cycle {
+    pub(super) fn new(
+        setup: Setup,
+        status: Arc<Mutex<Status>>,
+        changed: Box<dyn Fn() + Send>,
+        hint: impl Fn() + Send + 'static,
+    ) -> io::Result<Self> {
+        let laptop = Endpoint::open(setup.laptop.clone(), setup.kind, &setup.stage, Side::Laptop, hint)?;
+        let ancestor = ancestor::read(&setup.ancestor);
+        let mut cycle = Self {
+            setup,
+            laptop,
+            environment: None,
+            ancestor,
+            unkept: None,
+            rules: String::new(),
+            decided: None,
+            told: None,
+            status,
+            changed,
+        };
+        cycle.read_rules();
+        Ok(cycle)
+    }
+
+    pub(super) fn is_watched(&self) -> bool {
+        self.laptop.is_watched()
+    }
+
+    /// Begins with a new connection.
+    pub(super) fn open(&mut self, conversation: &mut Conversation, owner: Option<(u32, u32)>) -> Result<(), Lost> {
+        self.tell(|status| status.phase = Phase::Reading);
+        conversation.open(&self.setup.root, self.setup.kind)?;
+        self.environment = None;
+        self.send_rules(conversation)?;
+        if let Some((user, group)) = owner {
+            conversation.set_owner(user, group)?;
+        }
+        conversation.flush()
+    }
+
+    pub(super) fn lose(&mut self) {
+        self.environment = None;
+        self.tell(|status| status.phase = Phase::Waiting);
+    }
+
+    pub(super) fn fail(&self, error: &io::Error) {
+        tracing::warn!(%error, root = %self.setup.laptop.display(), "a bind mount is not synced");
+        self.tell(|status| status.phase = Phase::Failed(error.to_string()));
+    }
+
+    /// Returns whether everything has to be read.
+    pub(super) fn set_shape(&mut self, mode: Mode, masks: Vec<RelativePath>) -> bool {
+        let changed = self.setup.mode != mode || self.setup.masks != masks;
+        if changed {
+            self.setup.mode = mode;
+            self.setup.masks = masks;
+            // Sent with the next cycle.
+            self.rules = "\0".to_owned();
+        }
+        changed
+    }
+
+    pub(super) const fn go_on(&mut self, restore: bool) {
+        self.decided = Some(restore);
+    }
+
+    /// When the common state is to be written.
+    pub(super) fn keep_due(&self, after: Duration) -> Option<Duration> {
+        self.unkept.map(|since| after.saturating_sub(since.elapsed()))
+    }
+
+    pub(super) fn keep_if_due(&mut self, after: Duration) {
+        if self.unkept.is_some_and(|since| since.elapsed() >= after) {
+            self.unkept = None;
+            if let Err(error) = ancestor::write(&self.setup.ancestor, self.ancestor.as_ref())
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!(%error, "what both sides have in common is not kept");
+            }
+        }
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut Status)) {
+        {
+            let mut status = lock(&self.status);
+            let before = status.clone();
+            change(&mut status);
+            if *status == before {
+                return;
+            }
+        }
+        (self.changed)();
+    }
+
+    /// Reads the file of rules; returns whether it says something new.
+    fn read_rules(&mut self) -> bool {
+        let text = self.laptop.text(IGNORE_FILE);
+        if text == self.rules {
+            return false;
+        }
+        let (rules, invalid) = Rules::new(&text, self.setup.masks.clone());
+        self.laptop.set_rules(rules);
+        self.rules = text;
+        let invalid = invalid.into_iter().map(|invalid| (invalid.line, invalid.reason)).collect();
+        self.tell(|status| status.invalid_rules = invalid);
+        true
+    }
+
+    fn send_rules(&self, conversation: &mut Conversation) -> Result<(), Lost> {
+        conversation.ask(&Question::Rules { text: self.rules.clone(), masks: self.setup.masks.clone() })
+    }
+
+    /// Whether the first reading would bring more than is allowed.
+    fn is_too_much(&self) -> io::Result<bool> {
+        if self.ancestor.is_some() {
+            return Ok(false);
+        }
+        let measured = self.laptop.measure()?;
+        let Some(total) = measured.get(&RelativePath::ROOT) else { return Ok(false) };
+        let limits = self.setup.limits;
+        if total.entries <= limits.entries && total.bytes <= limits.bytes {
+            return Ok(false);
+        }
+        let by_bytes = total.bytes > limits.bytes;
+        let largest = largest(&measured, by_bytes);
+        self.tell(|status| {
+            status.phase = Phase::TooMuch { entries: total.entries, bytes: total.bytes, largest };
+        });
+        Ok(true)
+    }
+
+    pub(super) fn run(&mut self, conversation: &mut Conversation, extent: Extent) -> Result<Outcome, Trouble> {
+        let mut extent = extent;
+        if self.read_rules() {
+            self.send_rules(conversation)?;
+            extent = Extent::Whole;
+        }
+        if self.laptop.tree().is_none() && self.is_too_much()? {
+            return Ok(Outcome::Stands { unsaved: false });
+        }
+        let most = self.setup.limits.entries.saturating_mul(2);
+        if extent != Extent::Laptop || self.environment.is_none() {
+            conversation.ask(&Question::Scan { whole: extent == Extent::Whole })?;
+            conversation.flush()?;
+            // Both sides at the same time.
+            let scanned = self.laptop.scan(extent == Extent::Whole);
+            conversation.take(&mut self.environment, most)?;
+            scanned?;
+        } else {
+            self.laptop.scan(false)?;
+        }
+        self.first_file();
+        self.agree();
+        if let Some((side, kind)) = halt(self.ancestor.as_ref(), self.laptop.tree(), self.environment.as_ref()) {
+            match self.decided.take() {
+                None => {
+                    self.tell(|status| status.phase = Phase::Halted(side, kind));
+                    let unsaved = !unchanged(self.ancestor.as_ref(), self.environment.as_ref())
+                        && (side, kind) != (Side::Environment, Halt::Emptied);
+                    return Ok(Outcome::Stands { unsaved });
+                }
+                Some(true) => {
+                    self.ancestor = None;
+                    self.laptop.restore_root()?;
+                    self.laptop.scan(true)?;
+                }
+                Some(false) => {}
+            }
+        }
+        let plan = reconcile(self.ancestor.as_ref(), self.laptop.tree(), self.environment.as_ref(), self.setup.mode);
+        let failures = if plan.is_empty() { Vec::new() } else { self.carry_out(conversation, plan, most)? };
+        self.agree();
+        self.tell_result(&failures);
+        let left = failures.iter().map(|failure| (failure.path.clone(), failure.reason.clone())).collect::<Vec<_>>();
+        Ok(if left.is_empty() {
+            Outcome::Alike
+        } else if failures.iter().any(|failure| failure.passes) {
+            Outcome::Again(left)
+        } else {
+            Outcome::Left(left)
+        })
+    }
+
+    /// The place that was made for a single file is no version of it.
+    fn first_file(&mut self) {
+        if self.setup.kind == Kind::File
+            && self.ancestor.is_none()
+            && matches!(&self.environment, Some(Node::File(file)) if file.size == 0)
+        {
+            self.ancestor = self.environment.clone();
+        }
+    }
+
+    fn agree(&mut self) {
+        let before = self.ancestor.take();
+        let same = before.clone();
+        self.ancestor = agree(before, self.laptop.tree(), self.environment.as_ref());
+        if self.ancestor != same && self.unkept.is_none() {
+            self.unkept = Some(Instant::now());
+        }
+    }
+
+    fn tell_result(&self, failures: &[Failure]) {
+        let (mut count, mut conflicts) = (Count::default(), Vec::new());
+        if let Some(tree) = self.laptop.tree() {
+            count = tree.count();
+            tree.walk(&mut RelativePath::ROOT.clone(), &mut |path, _| {
+                if conflicts.len() < PROBLEMS && path.split().is_some_and(|(_, name)| is_conflict(name.as_bytes())) {
+                    conflicts.push(path.clone());
+                }
+            });
+        }
+        let problems = failures
+            .iter()
+            .filter(|failure| !failure.passes)
+            .take(PROBLEMS)
+            .map(|failure| (failure.path.clone(), failure.reason.clone()))
+            .collect();
+        self.tell(|status| {
+            status.phase = Phase::Alike;
+            (status.entries, status.bytes) = (count.entries, count.bytes);
+            status.conflicts = conflicts;
+            status.problems = problems;
+        });
+    }
+
+    fn carry_out(&mut self, conversation: &mut Conversation, plan: Plan, most: u64) -> Result<Vec<Failure>, Trouble> {
+        let mut failures = Vec::new();
+        self.keep_file_beside(conversation, &plan)?;
+        if !plan.laptop.is_empty() {
+            self.pull(conversation, &plan.laptop)?;
+            let (_, failed) = self.laptop.apply(plan.laptop);
+            failures.extend(failed);
+        }
+        if !plan.environment.is_empty() {
+            self.push(conversation, &plan.environment)?;
+            for step in plan.environment {
+                conversation.ask(&Question::Step(step))?;
+            }
+            conversation.ask(&Question::Apply)?;
+            conversation.flush()?;
+            failures.extend(conversation.take(&mut self.environment, most)?);
+        }
+        Ok(failures)
+    }
+
+    /// A single file has no place beside it in the tree; the environment's version comes to lie there all the same.
+    fn keep_file_beside(&mut self, conversation: &mut Conversation, plan: &Plan) -> Result<(), Trouble> {
+        if self.setup.kind != Kind::File || !plan.conflicts.contains(&RelativePath::ROOT) {
+            return Ok(());
+        }
+        let Some(Node::File(theirs)) = self.environment.clone() else { return Ok(()) };
+        let Some(name) = self.setup.laptop.file_name().map(|name| name.to_string_lossy().into_owned()) else {
+            return Ok(());
+        };
+        let wanted = BTreeMap::from([(theirs.digest, (RelativePath::ROOT, theirs.size))]);
+        self.fetch(conversation, wanted)?;
+        let digits: String = theirs.digest.0[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = format!("{name}{CONFLICT}{digits}");
+        Ok(self.laptop.keep_beside(&theirs.digest, &name)?)
+    }
+
+    /// Fetches what the laptop lacks.
+    fn pull(&mut self, conversation: &mut Conversation, steps: &[Step]) -> Result<(), Trouble> {
+        let (here, there) = (self.laptop.contents(), contents(self.environment.as_ref()));
+        let wanted: BTreeMap<Digest, (RelativePath, u64)> = new_files(steps)
+            .filter(|file| !here.contains_key(&file.digest))
+            .filter_map(|file| Some((file.digest, (there.get(&file.digest)?.clone(), file.size))))
+            .collect();
+        let bytes = wanted.values().fold(0_u64, |sum, (_, size)| sum.saturating_add(*size));
+        let room = self.laptop.room().unwrap_or(u64::MAX).saturating_sub(SPARE);
+        if bytes > room {
+            // The steps say so, each for itself, and the next cycle tries again.
+            tracing::warn!(bytes, room, "the laptop's disk has no room for what containers wrote");
+            return Ok(());
+        }
+        self.fetch(conversation, wanted)
+    }
+
+    fn fetch(
+        &mut self,
+        conversation: &mut Conversation,
+        wanted: BTreeMap<Digest, (RelativePath, u64)>,
+    ) -> Result<(), Trouble> {
+        let durable = wanted.len() <= FEW;
+        let mut progress = self.begin(wanted.values().map(|(_, size)| *size));
+        let mut waiting = wanted.into_iter();
+        let (mut asked, mut asked_bytes) = (VecDeque::new(), 0);
+        loop {
+            while asked.len() < ASKED.0 && (asked.is_empty() || asked_bytes < ASKED.1) {
+                let Some((digest, (path, size))) = waiting.next() else { break };
+                conversation.want(&path, digest, size)?;
+                asked_bytes += size;
+                asked.push_back((digest, size));
+            }
+            conversation.flush()?;
+            let Some((digest, size)) = asked.pop_front() else { return Ok(()) };
+            let mut incoming = self.laptop.receive(digest, size)?;
+            loop {
+                match conversation.answer()? {
+                    Answer::Data(bytes) => {
+                        if incoming.is_too_long(bytes.len()) {
+                            self.laptop.abandon(&incoming);
+                            return Err(invalid("a file is longer than it was said to be").into());
+                        }
+                        incoming.write(&bytes)?;
+                        progress.bytes += bytes.len() as u64;
+                    }
+                    Answer::Complete => {
+                        self.laptop.complete(incoming, durable)?;
+                        break;
+                    }
+                    Answer::Abandon => {
+                        self.laptop.abandon(&incoming);
+                        break;
+                    }
+                    _ => return Err(invalid("a file was expected").into()),
+                }
+            }
+            asked_bytes -= size;
+            progress.files += 1;
+            self.tell_progress(progress);
+        }
+    }
+
+    fn tell_progress(&mut self, progress: Progress) {
+        let is_last = progress.files == progress.all_files;
+        if is_last || self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            self.told = Some(Instant::now());
+            self.tell(|status| status.phase = Phase::Bringing(progress));
+        }
+    }
+
+    fn begin(&self, sizes: impl Iterator<Item = u64>) -> Progress {
+        let mut progress = Progress::default();
+        for size in sizes {
+            progress.all_files += 1;
+            progress.all_bytes = progress.all_bytes.saturating_add(size);
+        }
+        progress
+    }
+
+    /// Sends what the environment lacks.
+    fn push(&mut self, conversation: &mut Conversation, steps: &[Step]) -> Result<(), Trouble> {
+        if new_files(steps).next().is_none() {
+            return Ok(());
+        }
+        let there = contents(self.environment.as_ref());
+        let here = self.laptop.contents();
+        let wanted: BTreeMap<Digest, u64> = new_files(steps)
+            .filter(|file| !there.contains_key(&file.digest))
+            .map(|file| (file.digest, file.size))
+            .collect();
+        let mut progress = self.begin(wanted.values().copied());
+        // In the order of their paths, which is about the order on the disk.
+        let mut wanted: Vec<_> =
+            wanted.into_iter().filter_map(|(digest, size)| Some((here.get(&digest)?, digest, size))).collect();
+        wanted.sort_unstable();
+        let mut buffer = vec![0; BLOCK];
+        for (path, digest, size) in wanted {
+            // What cannot be sent is missed by its step, which tells.
+            if let Ok(Some(file)) = self.laptop.supply(path, &digest) {
+                conversation.ask(&Question::Content { digest, size })?;
+                let mut file = file.take(size);
+                let end = loop {
+                    match file.read(&mut buffer) {
+                        Ok(0) => break Question::Complete,
+                        Ok(count) => {
+                            conversation.ask(&Question::Data(buffer[..count].to_vec()))?;
+                            progress.bytes += count as u64;
+                        }
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        Err(_) => break Question::Abandon,
+                    }
+                };
+                conversation.ask(&end)?;
+            }
+            progress.files += 1;
+            self.tell_progress(progress);
+        }
+        Ok(())
+    }
+}
+
+/// The three largest directories, none within another. One of which most lies in a single directory is passed over for that.
+fn largest(measured: &BTreeMap<RelativePath, Count>, by_bytes: bool) -> Vec<(RelativePath, u64, u64)> {
+    let size = |count: &Count| if by_bytes { count.bytes } else { count.entries };
+    let mut sorted: Vec<_> = measured.iter().filter(|(path, _)| !path.is_root()).collect();
+    sorted.sort_by_key(|(path, count)| (std::cmp::Reverse(size(count)), path.names().count()));
+    let mut found: Vec<(RelativePath, u64, u64)> = Vec::new();
+    for (path, count) in sorted {
+        if found.len() == 3 {
+            break;
+        }
+        if !found.iter().any(|(other, ..)| path.is_within(other)) {
+            found.push((path.clone(), count.entries, count.bytes));
+        }
+    }
+    found
+}

@@ -1,0 +1,402 @@
+//! Two directories on this machine, kept alike as a laptop's and an environment's are: real files, real watches, one stream.
+
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::{
+    fs,
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt, symlink},
+        net::UnixStream,
+    },
+    path::{Path, PathBuf},
+    sync::mpsc,
+    thread::JoinHandle,
+    time::{Duration, SystemTime},
+};
+
+use overside_sync::{Flushed, Limits, Phase, Setup, Status, Sync, serve};
+use overside_sync_core::{Mode, RelativePath, wire::Kind};
+
+struct Pair {
+    directory: tempfile::TempDir,
+    kind: Kind,
+    sync: Option<Sync>,
+    changed: mpsc::Receiver<()>,
+    far: Option<JoinHandle<()>>,
+    cut: Option<UnixStream>,
+}
+
+fn setup(directory: &Path, kind: Kind) -> Setup {
+    Setup {
+        laptop: directory.join("laptop/root"),
+        kind,
+        root: RelativePath::new(b"deep/root").unwrap(),
+        mode: Mode::TwoWay,
+        masks: Vec::new(),
+        ancestor: directory.join("state/ancestor"),
+        stage: directory.join("state/stage"),
+        limits: Limits { entries: 10_000, bytes: 1 << 30 },
+    }
+}
+
+impl Pair {
+    fn new(kind: Kind, fill: impl FnOnce(&Path)) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("laptop/root");
+        fs_err::create_dir_all(root.parent().unwrap()).unwrap();
+        fs_err::create_dir_all(directory.path().join("state")).unwrap();
+        if kind == Kind::Directory {
+            fs::create_dir(&root).unwrap();
+        }
+        fill(&root);
+        let mut pair = Self { directory, kind, sync: None, changed: mpsc::channel().1, far: None, cut: None };
+        pair.start();
+        pair
+    }
+
+    fn start(&mut self) {
+        self.start_with(setup(self.directory.path(), self.kind));
+    }
+
+    fn start_with(&mut self, setup: Setup) {
+        let (sender, changed) = mpsc::channel();
+        let changed_now = move || {
+            let _ = sender.send(());
+        };
+        self.sync = Some(Sync::start(setup, changed_now).unwrap());
+        self.changed = changed;
+        self.connect();
+    }
+
+    fn connect(&mut self) {
+        let (near, far) = UnixStream::pair().unwrap();
+        let directory = self.directory.path().to_owned();
+        self.cut = Some(near.try_clone().unwrap());
+        self.far = Some(std::thread::spawn(move || {
+            let _ = serve(far.try_clone().unwrap(), far, &directory.join("far/roots"), &directory.join("far/stages"));
+        }));
+        self.sync().connect(Box::new(near.try_clone().unwrap()), Box::new(near), || {});
+    }
+
+    /// The environment's side notices that nobody speaks any more.
+    fn disconnect_far(&mut self) {
+        self.cut.take().unwrap().shutdown(std::net::Shutdown::Both).unwrap();
+        self.far.take().unwrap().join().unwrap();
+    }
+
+    /// The stream breaks.
+    fn disconnect(&mut self) {
+        self.disconnect_far();
+        self.until(|status| status.phase == Phase::Waiting);
+    }
+
+    fn sync(&self) -> &Sync {
+        self.sync.as_ref().unwrap()
+    }
+
+    fn laptop(&self, path: &str) -> PathBuf {
+        let root = self.directory.path().join("laptop/root");
+        if path.is_empty() { root } else { root.join(path) }
+    }
+
+    fn far(&self, path: &str) -> PathBuf {
+        let root = self.directory.path().join("far/roots/deep/root");
+        if path.is_empty() { root } else { root.join(path) }
+    }
+
+    fn flush(&self) -> Flushed {
+        let (sender, done) = mpsc::channel();
+        self.sync().flush(move |flushed| sender.send(flushed).unwrap());
+        done.recv_timeout(Duration::from_secs(60)).unwrap()
+    }
+
+    fn settle(&self) {
+        assert_eq!(self.flush(), Flushed::Done);
+    }
+
+    /// Waits until the status is so.
+    fn until(&self, is: impl Fn(&Status) -> bool) -> Status {
+        loop {
+            let status = self.sync().status();
+            if is(&status) {
+                return status;
+            }
+            self.changed.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| panic!("{status:?}"));
+        }
+    }
+}
+
+fn text(path: &Path) -> String {
+    fs_err::read_to_string(path).unwrap()
+}
+
+fn write(path: &Path, text: &str) {
+    fs_err::write(path, text).unwrap();
+}
+
+/// Waits for a file to have a content, by watching for it.
+fn until_text(path: &Path, expected: &str) {
+    let end = std::time::Instant::now() + Duration::from_secs(30);
+    while fs_err::read_to_string(path).ok().as_deref() != Some(expected) {
+        assert!(std::time::Instant::now() < end, "{} never has {expected:?}", path.display());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn everything_is_there_after_the_first_flush_with_its_permissions_links_and_times() {
+    let pair = Pair::new(Kind::Directory, |root| {
+        fs_err::create_dir_all(root.join("src/empty")).unwrap();
+        fs::set_permissions(root, fs::Permissions::from_mode(0o700)).unwrap();
+        write(&root.join("src/main.rs"), "fn main() {}");
+        write(&root.join("run.sh"), "#!/bin/sh");
+        fs::set_permissions(root.join("run.sh"), fs::Permissions::from_mode(0o750)).unwrap();
+        symlink("src/main.rs", root.join("link")).unwrap();
+        symlink("/etc/hostname", root.join("absolute")).unwrap();
+        symlink("../../../out", root.join("leaving")).unwrap();
+        fs::File::open(root.join("run.sh"))
+            .unwrap()
+            .set_modified(SystemTime::UNIX_EPOCH + Duration::new(1_000_000_000, 123_456_789))
+            .unwrap();
+    });
+    pair.settle();
+    assert_eq!(text(&pair.far("src/main.rs")), "fn main() {}");
+    assert!(pair.far("src/empty").is_dir());
+    let run = fs::metadata(pair.far("run.sh")).unwrap();
+    assert_eq!((run.mode() & 0o7777, run.mtime(), run.mtime_nsec()), (0o750, 1_000_000_000, 123_456_789));
+    let private = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
+    assert_eq!((private(&pair.laptop("")), private(&pair.far(""))), (0o700, 0o700));
+    for (link, target) in [("link", "src/main.rs"), ("absolute", "/etc/hostname"), ("leaving", "../../../out")] {
+        assert_eq!(fs::read_link(pair.far(link)).unwrap(), Path::new(target));
+    }
+    let status = pair.until(|status| status.phase == Phase::Alike);
+    assert_eq!((status.entries, status.bytes), (8, 21));
+}
+
+#[test]
+fn a_change_on_either_side_arrives_without_being_asked_for() {
+    let pair = Pair::new(Kind::Directory, |root| write(&root.join("a"), "1"));
+    pair.settle();
+    write(&pair.laptop("a"), "2");
+    until_text(&pair.far("a"), "2");
+    write(&pair.far("a"), "3");
+    until_text(&pair.laptop("a"), "3");
+    fs_err::create_dir_all(pair.far("new/deep")).unwrap();
+    write(&pair.far("new/deep/b"), "4");
+    until_text(&pair.laptop("new/deep/b"), "4");
+    fs::rename(pair.laptop("new"), pair.laptop("moved")).unwrap();
+    until_text(&pair.far("moved/deep/b"), "4");
+    write(&pair.laptop("moved/deep/b"), "5");
+    until_text(&pair.far("moved/deep/b"), "5");
+}
+
+#[test]
+fn what_was_written_before_a_flush_is_on_the_other_side_after_it() {
+    let pair = Pair::new(Kind::Directory, |_| {});
+    pair.settle();
+    for round in 0..50 {
+        let directory = pair.far(&format!("out/{round}/deep"));
+        fs_err::create_dir_all(&directory).unwrap();
+        for file in 0..5 {
+            write(&directory.join(file.to_string()), &format!("{round} {file}"));
+        }
+        write(&pair.far("same"), &round.to_string());
+        pair.settle();
+        for file in 0..5 {
+            assert_eq!(text(&pair.laptop(&format!("out/{round}/deep/{file}"))), format!("{round} {file}"));
+        }
+        assert_eq!(text(&pair.laptop("same")), round.to_string());
+    }
+    fs::remove_dir_all(pair.far("out")).unwrap();
+    pair.settle();
+    assert!(!pair.laptop("out").exists());
+}
+
+#[test]
+fn both_versions_are_kept_and_listed_until_one_is_deleted() {
+    let mut pair = Pair::new(Kind::Directory, |root| write(&root.join("a.txt"), "old"));
+    pair.settle();
+    pair.disconnect();
+    write(&pair.laptop("a.txt"), "laptop");
+    write(&pair.far("a.txt"), "environment");
+    pair.connect();
+    pair.settle();
+    let status = pair.until(|status| status.conflicts.len() == 1);
+    let beside = status.conflicts[0].to_string();
+    assert!(beside.starts_with("a.txt.overside-conflict-"), "{beside}");
+    for side in [pair.laptop(""), pair.far("")] {
+        assert_eq!(text(&side.join("a.txt")), "laptop");
+        assert_eq!(text(&side.join(&beside)), "environment");
+    }
+    fs_err::remove_file(pair.laptop(&beside)).unwrap();
+    pair.until(|status| status.conflicts.is_empty());
+    pair.settle();
+    assert!(!pair.far(&beside).exists());
+}
+
+#[test]
+fn a_daemon_that_begins_again_knows_what_was_deleted_meanwhile() {
+    let mut pair = Pair::new(Kind::Directory, |root| {
+        write(&root.join("gone"), "1");
+        write(&root.join("stays"), "2");
+        write(&root.join("edited"), "3");
+    });
+    pair.settle();
+    pair.sync = None;
+    pair.disconnect_far();
+    fs_err::remove_file(pair.laptop("gone")).unwrap();
+    write(&pair.far("edited"), "4");
+    pair.start();
+    pair.settle();
+    assert!(!pair.far("gone").exists() && !pair.laptop("gone").exists());
+    assert_eq!(text(&pair.laptop("edited")), "4");
+    assert_eq!(text(&pair.far("stays")), "2");
+}
+
+#[test]
+fn a_root_that_is_emptied_asks_and_does_what_it_is_told() {
+    let pair = Pair::new(Kind::Directory, |root| ["a", "b", "c"].iter().for_each(|name| write(&root.join(name), name)));
+    pair.settle();
+    let empty = || ["a", "b", "c"].iter().for_each(|name| fs_err::remove_file(pair.laptop(name)).unwrap());
+    // Deleted one after the other, each would be a deletion as any other.
+    let aside = pair.directory.path().join("aside");
+    fs::rename(pair.laptop(""), &aside).unwrap();
+    fs::create_dir(pair.laptop("")).unwrap();
+    assert_eq!(pair.flush(), Flushed::Stands { unsaved: false });
+    pair.until(|status| matches!(status.phase, Phase::Halted(..)));
+    assert_eq!(text(&pair.far("a")), "a");
+    pair.sync().go_on(true);
+    until_text(&pair.laptop("c"), "c");
+    pair.settle();
+    empty();
+    fs::remove_dir(pair.laptop("")).unwrap();
+    fs::create_dir(pair.laptop("")).unwrap();
+    let _ = pair.flush();
+    pair.sync().go_on(false);
+    pair.settle();
+    assert_eq!(fs::read_dir(pair.far("")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_single_file_keeps_its_identity_in_the_environment_when_an_editor_replaces_it() {
+    let pair = Pair::new(Kind::File, |root| write(root, "1"));
+    pair.settle();
+    assert_eq!(text(&pair.far("")), "1");
+    let inode = fs::metadata(pair.far("")).unwrap().ino();
+    let replacement = pair.directory.path().join("laptop/root~");
+    write(&replacement, "22");
+    fs::rename(&replacement, pair.laptop("")).unwrap();
+    until_text(&pair.far(""), "22");
+    assert_eq!(fs::metadata(pair.far("")).unwrap().ino(), inode);
+    write(&pair.far(""), "3");
+    until_text(&pair.laptop(""), "3");
+}
+
+#[test]
+fn a_single_file_that_both_changed_is_kept_twice() {
+    let mut pair = Pair::new(Kind::File, |root| write(root, "1"));
+    pair.settle();
+    pair.disconnect();
+    write(&pair.laptop(""), "laptop");
+    write(&pair.far(""), "environment");
+    pair.connect();
+    pair.settle();
+    assert_eq!((text(&pair.laptop("")), text(&pair.far(""))), ("laptop".to_owned(), "laptop".to_owned()));
+    let beside: Vec<_> =
+        fs::read_dir(pair.directory.path().join("laptop")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(beside.iter().any(|path| text(path) == "environment"), "{beside:?}");
+}
+
+#[test]
+fn ignored_files_stay_on_their_side_and_new_rules_hold_at_once() {
+    let pair = Pair::new(Kind::Directory, |root| {
+        write(&root.join(".oversideignore"), "target\n**/*.log\n");
+        fs_err::create_dir_all(root.join("target/debug")).unwrap();
+        write(&root.join("target/debug/x"), "x");
+        write(&root.join("a.log"), "log");
+        write(&root.join("a"), "a");
+    });
+    pair.settle();
+    assert_eq!(text(&pair.far("a")), "a");
+    assert!(!pair.far("target").exists() && !pair.far("a.log").exists());
+    fs::create_dir(pair.far("target")).unwrap();
+    write(&pair.far("target/y"), "y");
+    pair.settle();
+    assert!(!pair.laptop("target/y").exists());
+    write(&pair.laptop(".oversideignore"), "target\n");
+    until_text(&pair.far("a.log"), "log");
+}
+
+#[test]
+fn too_large_a_root_is_not_begun_and_its_largest_directories_are_named() {
+    let mut pair = Pair::new(Kind::Directory, |root| {
+        for (directory, files) in [("node_modules", 30), ("target", 20), ("data", 10), ("src", 2)] {
+            fs::create_dir(root.join(directory)).unwrap();
+            (0..files).for_each(|file| write(&root.join(directory).join(file.to_string()), "x"));
+        }
+    });
+    pair.settle();
+    pair.sync = None;
+    pair.disconnect_far();
+    fs_err::remove_file(pair.directory.path().join("state/ancestor")).unwrap();
+    let mut setup = setup(pair.directory.path(), Kind::Directory);
+    setup.limits.entries = 50;
+    pair.start_with(setup);
+    assert_eq!(pair.flush(), Flushed::Stands { unsaved: false });
+    let Phase::TooMuch { entries, largest, .. } = pair.sync().status().phase else {
+        panic!("{:?}", pair.sync().status())
+    };
+    assert_eq!(entries, 67);
+    let named: Vec<_> = largest.iter().map(|(path, entries, _)| (path.to_string(), *entries)).collect();
+    assert_eq!(named, [("node_modules".to_owned(), 31), ("target".to_owned(), 21), ("data".to_owned(), 11)]);
+    write(&pair.laptop(".oversideignore"), "node_modules\n");
+    pair.settle();
+}
+
+#[test]
+fn sockets_and_files_without_permission_stay_and_stop_nothing() {
+    let pair = Pair::new(Kind::Directory, |root| {
+        write(&root.join("a"), "a");
+        let _ = std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap();
+    });
+    pair.settle();
+    assert_eq!(text(&pair.far("a")), "a");
+    assert!(!pair.far("socket").exists() && pair.laptop("socket").exists());
+}
+
+#[test]
+fn a_sparse_file_stays_sparse() {
+    let pair = Pair::new(Kind::Directory, |root| {
+        let file = fs::File::create(root.join("disk")).unwrap();
+        file.set_len(64 << 20).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, b"middle", 32 << 20).unwrap();
+    });
+    pair.settle();
+    let metadata = fs::metadata(pair.far("disk")).unwrap();
+    assert_eq!(metadata.len(), 64 << 20);
+    assert!(metadata.blocks() * 512 < 4 << 20, "{} blocks", metadata.blocks());
+}
+
+#[test]
+fn a_file_that_grows_all_the_time_does_not_hold_up_a_flush() {
+    let pair = Pair::new(Kind::Directory, |root| write(&root.join("log"), ""));
+    pair.settle();
+    let (stop, stopped) = mpsc::channel::<()>();
+    let path = pair.far("log");
+    let writer = std::thread::spawn(move || {
+        let mut file = fs::OpenOptions::new().append(true).open(path).unwrap();
+        while stopped.try_recv().is_err() {
+            std::io::Write::write_all(&mut file, &[b'x'; 100]).unwrap();
+        }
+    });
+    for _ in 0..5 {
+        write(&pair.far("other"), "done");
+        assert!(matches!(pair.flush(), Flushed::Done | Flushed::Left(_)));
+        assert_eq!(text(&pair.laptop("other")), "done");
+    }
+    stop.send(()).unwrap();
+    writer.join().unwrap();
+    pair.settle();
+    assert_eq!(text(&pair.laptop("log")), text(&pair.far("log")));
+}
