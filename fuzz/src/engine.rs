@@ -119,7 +119,9 @@ fn mounted(owner: &Json) -> Vec<String> {
     for mount in owner.members("Mounts").flat_map(Json::elements) {
         for kind in mount.members("Type") {
             if kind.text() == "bind" {
-                paths.extend(mount.members("Source").map(|source| source.text().to_owned()));
+                // What is not absolute it refuses.
+                let sources = mount.members("Source").map(Json::text).filter(|source| source.starts_with('/'));
+                paths.extend(sources.map(str::to_owned));
             } else if kind.text() == "volume" {
                 let options = mount.members("VolumeOptions");
                 let configs = options.flat_map(|options| options.members("DriverConfig"));

@@ -30,6 +30,7 @@ pub const TARGETS: &[(&str, Make)] = &[
     ("messages", messages::messages),
     ("settings", messages::settings),
     ("facts", messages::facts),
+    ("answers", messages::answers),
     ("proxy", proxy::proxy),
     ("proxy_grammar", proxy::grammar),
 ];

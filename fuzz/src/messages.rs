@@ -3,7 +3,10 @@
 use std::fmt::Debug;
 
 use http::Method;
-use overside_docker_api::{Route, answer_without_engine, decode_path, without_desktop_labels};
+use overside_docker_api::{
+    Container, Restorer, Route, User, answer_without_engine, bound_volumes, created, decode_path, first_file,
+    without_desktop_labels,
+};
 use overside_model::{
     Settings, Status,
     agent::{EnvironmentSpec, Message, Report, Request},
@@ -75,5 +78,34 @@ pub(crate) fn facts() -> Target {
                 assert!(matches!(answer.status, 200 | 404));
             }
         }
+    })
+}
+
+/// The bytes are an answer of an engine's: as it streams by, and as the daemon reads it.
+pub(crate) fn answers() -> Target {
+    Box::new(|answer| {
+        for windows in [false, true] {
+            let mut restorer = Restorer::new(windows);
+            let mut whole = restorer.feed(answer).unwrap_or_else(|| answer.to_vec());
+            whole.extend(restorer.finish());
+            for length in [1, 2, 7] {
+                let (mut restorer, mut pieces) = (Restorer::new(windows), Vec::new());
+                for piece in answer.chunks(length) {
+                    pieces.extend(restorer.feed(piece).unwrap_or_else(|| piece.to_vec()));
+                }
+                pieces.extend(restorer.finish());
+                assert_eq!(pieces, whole, "in pieces of {length}");
+            }
+        }
+        if let Ok(json) = serde_json::from_slice::<Value>(answer) {
+            Container::of(&json);
+            bound_volumes(&json);
+        }
+        created(answer);
+        first_file(answer);
+        let text = String::from_utf8_lossy(answer);
+        let (user, files) = text.split_once('\n').unwrap_or_default();
+        User::of(user);
+        User::resolve(user, files, files);
     })
 }

@@ -42,7 +42,7 @@ struct Open(Arc<Engine>);
 #[async_trait]
 impl Gate for Open {
     async fn admit(&self, _: Call<'_>) -> Result<Admission, Problem> {
-        Ok(Admission::Forward { engine: self.0.clone(), held: Box::new(()), keep: None, publish: None })
+        Ok(Admission::Forward { engine: self.0.clone(), held: Box::new(()), keep: None, around: None, flush: None })
     }
 
     fn engine_headers(&self) -> Vec<(String, String)> {

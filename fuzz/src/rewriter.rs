@@ -1,17 +1,20 @@
 //! Bodies that may name files of the laptop.
 
-use overside_docker_api::{BodyKind, Refusal, rewrite_body};
+use std::collections::BTreeMap;
+
+use overside_docker_api::{BodyKind, Laptop, Refusal, laptop_binds, rewrite_body};
 use serde_json::{Value, json};
 
 use crate::{
     Target,
-    engine::{Json, bound_paths},
+    engine::{Json, bound_paths, cleaned},
     script::Script,
 };
 
 const OWN: &str = "/run/user/1000/overside/docker.sock";
 const ENGINE: &str = "/run/docker.sock";
-const SOCKETS: [&str; 4] = [OWN, ENGINE, "/var/run/docker.sock", "//var/run/docker.sock"];
+/// What all places in the environment begin with in these targets.
+const PLACE: &str = "/place/of";
 const KINDS: [BodyKind; 4] = [BodyKind::Container, BodyKind::Start, BodyKind::Volume, BodyKind::Service];
 
 /// The bytes are a body.
@@ -29,13 +32,27 @@ pub(crate) fn grammar() -> Target {
 }
 
 fn check(body: &[u8]) {
+    let laptop = Laptop { own_socket: OWN, windows: false };
     for kind in KINDS {
-        let result = rewrite_body(kind, body, OWN);
+        let bound = laptop_binds(kind, body, laptop);
+        let result = rewrite_body(kind, body, laptop, &BTreeMap::new());
         if let Ok(changed) = &result {
-            let forwarded = changed.as_deref().unwrap_or(body);
-            assert_harmless(kind, forwarded);
+            assert!(bound.as_ref().is_ok_and(|bound| bound.binds.is_empty()));
+            assert_harmless(kind, changed.as_deref().unwrap_or(body));
         }
-        compare(kind, body, result);
+        compare(kind, body, &result, false);
+        // With a place for everything, nothing but what cannot be understood is refused.
+        let placed = bound
+            .as_ref()
+            .map(|bound| bound.binds.iter().map(|bind| (bind.path.clone(), format!("{PLACE}{}", bind.path))).collect());
+        let placed = placed.map_err(Clone::clone).and_then(|places| rewrite_body(kind, body, laptop, &places));
+        assert_eq!(placed.as_ref().err(), bound.as_ref().err());
+        if let Ok(changed) = &placed {
+            assert_harmless(kind, changed.as_deref().unwrap_or(body));
+        }
+        compare(kind, body, &placed, true);
+        // The other kind of laptop at least stays upright.
+        let _ = laptop_binds(kind, body, Laptop { own_socket: OWN, windows: true });
     }
 }
 
@@ -44,12 +61,43 @@ pub(crate) fn assert_harmless(kind: BodyKind, forwarded: &[u8]) {
     // What this parser does not take (numbers too large, nesting too deep, halves of surrogates) is left to the other checks.
     let Ok(json) = serde_json::from_slice::<Json>(forwarded) else { return };
     for path in bound_paths(kind, &json) {
-        assert!(path == ENGINE || path.is_empty(), "{kind:?} binds {path}: {}", String::from_utf8_lossy(forwarded));
+        let harmless =
+            path.is_empty() || path.starts_with(PLACE) || path.starts_with('/') && fate(&path) != Fate::Laptop;
+        assert!(harmless, "{kind:?} binds {path}: {}", String::from_utf8_lossy(forwarded));
+    }
+}
+
+/// What becomes of a path.
+#[derive(PartialEq, Eq)]
+enum Fate {
+    Engine,
+    Stays,
+    Laptop,
+}
+
+fn fate(path: &str) -> Fate {
+    if path == OWN {
+        return Fate::Engine;
+    }
+    let clean = cleaned(path);
+    let clean = if clean == "/" { "/" } else { clean.trim_end_matches('/') };
+    let parts: Vec<&str> = clean.split('/').skip(1).collect();
+    match parts.as_slice() {
+        ["run" | "var", ..] if matches!(clean, "/run/docker.sock" | "/var/run/docker.sock") => Fate::Engine,
+        [""] | ["run"] | ["var", "run"] | ["proc" | "sys" | "dev", ..] => Fate::Stays,
+        ["lib", "modules", ..] | ["usr", "lib", "modules", ..] | ["var", "lib", "docker" | "containerd", ..] => {
+            Fate::Stays
+        }
+        ["run", engine, ..] | ["var", "run", engine, ..] if *engine == "containerd" || engine.starts_with("docker") => {
+            Fate::Stays
+        }
+        _ if !path.starts_with('/') => Fate::Stays,
+        _ => Fate::Laptop,
     }
 }
 
 /// Compares with an editor of parsed JSON, for bodies that mean the same to every reader.
-fn compare(kind: BodyKind, body: &[u8], result: Result<Option<Vec<u8>>, Refusal>) {
+fn compare(kind: BodyKind, body: &[u8], result: &Result<Option<Vec<u8>>, Refusal>, placed: bool) {
     let (Ok(every), Ok(mut expected)) = (serde_json::from_slice::<Json>(body), serde_json::from_slice::<Value>(body))
     else {
         return;
@@ -57,7 +105,7 @@ fn compare(kind: BodyKind, body: &[u8], result: Result<Option<Vec<u8>>, Refusal>
     if !is_plain(&every) {
         return;
     }
-    let refused = edit(kind, &mut expected);
+    let refused = edit(kind, &mut expected, placed);
     match result {
         Ok(changed) => {
             assert!(!refused, "{kind:?} should be refused: {}", String::from_utf8_lossy(body));
@@ -83,16 +131,19 @@ fn is_plain(json: &Json) -> bool {
 }
 
 /// Changes parsed JSON as the rewriter should change its text; true if it should refuse it.
-fn edit(kind: BodyKind, body: &mut Value) -> bool {
+fn edit(kind: BodyKind, body: &mut Value, placed: bool) -> bool {
+    let host_config = |value: &mut Value| host_config(value, placed);
     match kind {
         BodyKind::Container => {
             host_config(body) || body.as_object_mut().is_some_and(|body| any(body, "hostconfig", host_config))
         }
         BodyKind::Start => host_config(body),
-        BodyKind::Volume => is_disguised(body, "driver", "driveropts"),
+        BodyKind::Volume => is_disguised(body, "driver", "driveropts", placed),
         BodyKind::Service => body.as_object_mut().is_some_and(|body| {
             any(body, "tasktemplate", |template| {
-                template.as_object_mut().is_some_and(|template| any(template, "containerspec", mounts))
+                template
+                    .as_object_mut()
+                    .is_some_and(|template| any(template, "containerspec", |spec| mounts(spec, placed)))
             })
         }),
     }
@@ -102,40 +153,32 @@ fn any(object: &mut serde_json::Map<String, Value>, name: &str, mut look: impl F
     object.iter_mut().any(|(key, value)| key.to_ascii_lowercase() == name && look(value))
 }
 
-fn host_config(value: &mut Value) -> bool {
+/// Puts what becomes of a path, and what follows it, in the place of the text; true if it should be refused.
+fn lead(text: &mut Value, path: &str, rest: &str, placed: bool) -> bool {
+    match fate(path) {
+        _ if !path.starts_with('/') => return false,
+        Fate::Engine => *text = json!(format!("{ENGINE}{rest}")),
+        Fate::Stays => {}
+        Fate::Laptop if placed => *text = json!(format!("{PLACE}{}{rest}", cleaned(path).trim_end_matches('/'))),
+        Fate::Laptop => return true,
+    }
+    false
+}
+
+fn host_config(value: &mut Value, placed: bool) -> bool {
     let Some(object) = value.as_object_mut() else { return false };
     let bound = any(object, "binds", |binds| {
         binds.as_array_mut().is_some_and(|binds| {
             binds.iter_mut().any(|bind| {
-                let Some(text) = bind.as_str().map(str::to_owned) else { return false };
-                for socket in SOCKETS {
-                    if let Some(rest) = text.strip_prefix(socket).filter(|rest| rest.starts_with(':')) {
-                        *bind = json!(format!("{ENGINE}{rest}"));
-                        return false;
-                    }
-                }
-                names_path(&text)
+                let text = bind.as_str().unwrap_or_default().to_owned();
+                text.find(':').is_some_and(|colon| lead(bind, &text[..colon], &text[colon..], placed))
             })
         })
     });
-    bound || mounts(value)
+    bound || mounts(value, placed)
 }
 
-/// Whether a bind's text begins with what only a path can be.
-fn names_path(text: &str) -> bool {
-    let parts: Vec<&str> = text.split(':').collect();
-    let drive = parts[0].len() == 1 && parts[0].as_bytes()[0].is_ascii_alphabetic();
-    match parts.as_slice() {
-        [_] => false,
-        // A drive and its path come before another colon, or it is a volume of one letter.
-        [_, second, _, ..] if drive => second.contains(['/', '\\']),
-        [_, ..] if drive => false,
-        [first, ..] => first.is_empty() || first.contains(['/', '\\']) || matches!(*first, "." | ".." | "~"),
-        [] => false,
-    }
-}
-
-fn mounts(value: &mut Value) -> bool {
+fn mounts(value: &mut Value, placed: bool) -> bool {
     let Some(object) = value.as_object_mut() else { return false };
     any(object, "mounts", |mounts| {
         mounts.as_array_mut().is_some_and(|mounts| {
@@ -146,21 +189,14 @@ fn mounts(value: &mut Value) -> bool {
                 };
                 if of_kind("bind", mount) {
                     return any(mount, "source", |source| {
-                        let path = source.as_str().unwrap_or_default();
-                        if path.is_empty() {
-                            return false;
-                        }
-                        let known = SOCKETS.contains(&path);
-                        if known {
-                            *source = json!(ENGINE);
-                        }
-                        !known
+                        let path = source.as_str().unwrap_or_default().to_owned();
+                        lead(source, &path, "", placed)
                     });
                 }
                 of_kind("volume", mount)
                     && any(mount, "volumeoptions", |options| {
                         options.as_object_mut().is_some_and(|options| {
-                            any(options, "driverconfig", |config| is_disguised(config, "name", "options"))
+                            any(options, "driverconfig", |config| is_disguised(config, "name", "options", placed))
                         })
                     })
             })
@@ -168,12 +204,17 @@ fn mounts(value: &mut Value) -> bool {
     })
 }
 
-fn is_disguised(value: &mut Value, driver: &str, options: &str) -> bool {
+fn is_disguised(value: &mut Value, driver: &str, options: &str, placed: bool) -> bool {
     let Some(object) = value.as_object_mut() else { return false };
     let foreign = any(object, driver, |name| name.as_str().is_some_and(|name| !matches!(name, "" | "local")));
     !foreign
         && any(object, options, |options| {
-            options["o"].as_str().is_some_and(|flags| flags.split(',').any(|flag| ["bind", "rbind"].contains(&flag)))
+            let binds = options["o"]
+                .as_str()
+                .is_some_and(|flags| flags.split(',').any(|flag| ["bind", "rbind"].contains(&flag)));
+            let Some(device) = options.get_mut("device").filter(|_| binds) else { return false };
+            let path = device.as_str().unwrap_or_default().to_owned();
+            !path.is_empty() && (!path.starts_with('/') || lead(device, &path, "", placed))
         })
 }
 
@@ -192,6 +233,9 @@ const NAMES: &[&str] = &[
     "SOURCE",
     "\u{17f}ource",
     "Target",
+    "BindOptions",
+    "Volumes",
+    "Tmpfs",
     "VolumeOptions",
     "DriverConfig",
     "Name",
@@ -242,6 +286,10 @@ const TEXTS: &[&str] = &[
     "::",
     "/run/user/1000/overside/docker.sock:/s",
     "/var/run/docker.sock/../x:/s",
+    "/proc:/host/proc:ro",
+    "/proc/../src",
+    "/sys/../run//docker/x:/y",
+    "CreateMountpoint",
     "\\ud83d\\ude00:/x",
 ];
 

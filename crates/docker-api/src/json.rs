@@ -74,16 +74,21 @@ impl<'a> Part<'a> {
     }
 
     fn only(self, name: &str, fits: impl Fn(&str) -> bool) -> Result<Option<Part<'a>>, Refusal> {
-        if !self.0.get().starts_with('{') {
-            return Ok(None);
-        }
-        let Members(members) = serde_json::from_str(self.0.get()).map_err(|_| Refusal::NotJson)?;
-        let mut found = members.into_iter().filter(|(key, _)| fits(key)).map(|(_, value)| Part(value));
+        let mut found = self.entries()?.into_iter().filter(|(key, _)| fits(key)).map(|(_, value)| value);
         let first = found.next();
         if found.next().is_some() {
             return Err(Refusal::Ambiguous { name: name.to_owned() });
         }
         Ok(first.filter(|part| part.0.get() != "null"))
+    }
+
+    /// The entries of a map in their order; none if this is no object.
+    pub(crate) fn entries(self) -> Result<Vec<(String, Part<'a>)>, Refusal> {
+        if !self.0.get().starts_with('{') {
+            return Ok(Vec::new());
+        }
+        let Members(members) = serde_json::from_str(self.0.get()).map_err(|_| Refusal::NotJson)?;
+        Ok(members.into_iter().map(|(key, value)| (key, Part(value))).collect())
     }
 
     /// The value as it stands in the document.

@@ -4,16 +4,27 @@
 //! whatever this version has never heard of survives byte for byte.
 
 mod answer;
+mod archive;
+mod binds;
 mod json;
 mod labels;
 mod last_words;
+mod mounted;
 mod mounts;
+mod paths;
 mod ports;
+mod restore;
 mod route;
+mod users;
 
 pub use answer::{LocalAnswer, answer_without_engine, engine_headers, error_body, facts_of_any, facts_of_version};
+pub use archive::first_file;
 pub use labels::without_desktop_labels;
 pub use last_words::LastWords;
-pub use mounts::{BodyKind, Refusal, rewrite_body};
+pub use mounted::{Mounted, bound_volumes, created};
+pub use mounts::{BodyKind, Bound, HostBind, IfMissing, Refusal, laptop_binds, rewrite_body};
+pub use paths::Laptop;
 pub use ports::{Container, Published, Wanted};
+pub use restore::{Restorer, names_places};
 pub use route::{Class, IdleAnswer, Route, decode_path};
+pub use users::User;

@@ -1,17 +1,18 @@
-//! What a request says about files of the laptop: changed so that it means the environment's, or refused.
+//! What a request says about files of the laptop: told to whoever brings them into the environment, and changed so that it
+//! means their places there, or refused.
 //!
 //! An engine that is told to bind a path of the laptop finds nothing there and silently makes an empty directory (an old
-//! trap). The Docker socket is what can be changed: tools that start containers of their own (Testcontainers' Ryuk, CI
-//! runners) mount the socket that they speak to themselves, and mean the engine behind it. Every other path is refused until
-//! the laptop's files can be brought into the environment.
+//! trap): so a path that has no place in the environment is never passed on. The Docker socket needs none: tools that start
+//! containers of their own (Testcontainers' Ryuk, CI runners) mount the socket that they speak to themselves, and mean the
+//! engine behind it.
 
-use crate::json::{Document, Part};
+use std::collections::BTreeMap;
 
-/// The engine's socket inside the environment.
-const ENGINE_SOCKET: &str = "/run/docker.sock";
-
-/// Names by which tools know the engine's socket. The doubled slash is how Windows tools keep it from being rewritten.
-const KNOWN_SOCKETS: [&str; 3] = ["/var/run/docker.sock", "/run/docker.sock", "//var/run/docker.sock"];
+use crate::{
+    binds::Finder,
+    json::Document,
+    paths::{ENGINE, Laptop, Meaning, below},
+};
 
 /// Why a request is not forwarded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,11 +26,19 @@ pub enum Refusal {
         /// The member's name.
         name: String,
     },
-    /// It binds a path of the laptop.
+    /// It binds a path of the laptop that has no place in the environment.
     #[error("cannot mount {path}: this version of Overside does not bring files of this machine into the environment")]
     HostPath {
         /// The path on the laptop.
         path: String,
+    },
+    /// It binds what can only be something that is never brought into an environment.
+    #[error("cannot mount {path}: {reason}")]
+    NoSuchKind {
+        /// The path, as it was given.
+        path: String,
+        /// What it would be.
+        reason: &'static str,
     },
 }
 
@@ -37,7 +46,7 @@ impl Refusal {
     /// What the user can do instead.
     pub const fn hint(&self) -> &'static str {
         match self {
-            Self::NotJson | Self::Ambiguous { .. } => "",
+            Self::NotJson | Self::Ambiguous { .. } | Self::NoSuchKind { .. } => "",
             Self::HostPath { .. } => "Use a named volume, `docker cp` or a build with COPY.",
         }
     }
@@ -56,123 +65,104 @@ pub enum BodyKind {
     Service,
 }
 
-/// Changes the body so that it means the environment, and leaves every other byte as it is. `own_socket` is the socket that
-/// the client is connected to, which means the engine too. None if nothing has to change.
+/// What happens where there is no such file on the laptop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfMissing {
+    /// A directory is made, as for `-v`.
+    Create,
+    /// The request is refused, as for `--mount`.
+    Refuse,
+    /// Nothing yet: the engine says what is wrong when it comes to it. So for volumes, whose device may be made until a
+    /// container uses them.
+    Leave,
+}
+
+/// A file or directory of the laptop that a request binds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostBind {
+    /// As the client wrote it.
+    pub source: String,
+    /// The same as a clean, absolute path in the laptop's own spelling.
+    pub path: String,
+    /// Where it is to be in the container; empty for a volume that no container uses yet.
+    pub target: String,
+    /// The container may not write there.
+    pub read_only: bool,
+    /// What happens if it is not there.
+    pub if_missing: IfMissing,
+    /// It is the device of a volume, into which the engine may copy an image's files as soon as a container is created.
+    pub through_volume: bool,
+    /// Paths in it, with slashes, that the container does not see, because volumes and temporary file systems lie over them.
+    pub masks: Vec<String>,
+}
+
+/// What a body says of files outside of its container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bound {
+    /// The laptop's.
+    pub binds: Vec<HostBind>,
+    /// Names of the volumes that it uses.
+    pub volumes: Vec<String>,
+}
+
+/// Finds what a body binds of the laptop.
 ///
 /// # Errors
 /// [`Refusal`], and the request must then not be forwarded.
-pub fn rewrite_body(kind: BodyKind, body: &[u8], own_socket: &str) -> Result<Option<Vec<u8>>, Refusal> {
-    let (document, root) = Document::parse(body)?;
-    let mut rewriter = Rewriter { own_socket, document };
-    match kind {
-        BodyKind::Container => {
-            // Engines before 23.0 take the host configuration's members from the top level where there is no other.
-            rewriter.host_config(root)?;
-            if let Some(host_config) = root.member("HostConfig")? {
-                rewriter.host_config(host_config)?;
-            }
-        }
-        BodyKind::Start => rewriter.host_config(root)?,
-        BodyKind::Volume => volume_driver(root, "Driver", "DriverOpts")?,
-        BodyKind::Service => {
-            if let Some(template) = root.member("TaskTemplate")?
-                && let Some(container) = template.member("ContainerSpec")?
-            {
-                rewriter.mounts(container)?;
-            }
+pub fn laptop_binds(kind: BodyKind, body: &[u8], laptop: Laptop<'_>) -> Result<Bound, Refusal> {
+    let (_, root) = Document::parse(body)?;
+    let found = Finder::find(kind, root, laptop)?;
+    let mut bound = Bound { binds: Vec::new(), volumes: found.volumes };
+    for place in found.places {
+        if let Meaning::Laptop(path) = place.meaning {
+            bound.binds.push(HostBind { path, ..place.bind });
         }
     }
-    Ok(rewriter.document.finish())
-}
-
-struct Rewriter<'a> {
-    own_socket: &'a str,
-    document: Document<'a>,
-}
-
-impl<'a> Rewriter<'a> {
-    fn means_engine(&self, path: &str) -> bool {
-        KNOWN_SOCKETS.contains(&path) || (path == self.own_socket && !path.is_empty())
-    }
-
-    fn host_config(&mut self, host_config: Part<'a>) -> Result<(), Refusal> {
-        self.binds(host_config)?;
-        self.mounts(host_config)
-    }
-
-    fn binds(&mut self, host_config: Part<'a>) -> Result<(), Refusal> {
-        for bind in elements(host_config, "Binds")? {
-            let Some(text) = bind.text()? else { continue };
-            let Some(source) = host_source(&text) else { continue };
-            if !self.means_engine(source) {
-                return Err(Refusal::HostPath { path: source.to_owned() });
-            }
-            if source != ENGINE_SOCKET {
-                self.document.replace(bind, &format!("{ENGINE_SOCKET}{}", &text[source.len()..]));
-            }
+    for over in &found.over {
+        // A container sees what is bound closest to it.
+        let depth = |bind: &HostBind| below(over, &bind.target).filter(|rest| !rest.is_empty()).map(str::len);
+        let nearest = bound.binds.iter_mut().filter(|bind| !bind.target.is_empty());
+        if let Some(bind) = nearest.filter(|bind| depth(bind).is_some()).min_by_key(|bind| depth(bind))
+            && let Some(mask) = below(over, &bind.target)
+        {
+            bind.masks.push(mask.to_owned());
         }
-        Ok(())
     }
+    for bind in &mut bound.binds {
+        bind.masks.sort_unstable();
+        bind.masks.dedup();
+    }
+    Ok(bound)
+}
 
-    fn mounts(&mut self, owner: Part<'a>) -> Result<(), Refusal> {
-        for mount in elements(owner, "Mounts")? {
-            match text(mount, "Type")?.as_deref() {
-                Some("bind") => {
-                    let Some(source) = mount.member("Source")? else { continue };
-                    // Without a path it is the engine's to refuse.
-                    let Some(path) = source.text()?.filter(|path| !path.is_empty()) else { continue };
-                    if !self.means_engine(&path) {
-                        return Err(Refusal::HostPath { path });
-                    }
-                    if path != ENGINE_SOCKET {
-                        self.document.replace(source, ENGINE_SOCKET);
-                    }
-                }
-                Some("volume") => {
-                    if let Some(options) = mount.member("VolumeOptions")?
-                        && let Some(config) = options.member("DriverConfig")?
-                    {
-                        volume_driver(config, "Name", "Options")?;
-                    }
-                }
-                _ => {}
+/// Changes the body so that it means the environment, and leaves every other byte as it is. `places` has the place in the
+/// environment of each [`HostBind::path`]. None if nothing has to change.
+///
+/// # Errors
+/// [`Refusal`], and the request must then not be forwarded.
+pub fn rewrite_body(
+    kind: BodyKind,
+    body: &[u8],
+    laptop: Laptop<'_>,
+    places: &BTreeMap<String, String>,
+) -> Result<Option<Vec<u8>>, Refusal> {
+    let (mut document, root) = Document::parse(body)?;
+    for found in Finder::find(kind, root, laptop)?.places {
+        let source = &found.bind.source;
+        let place = match &found.meaning {
+            Meaning::Engine => ENGINE,
+            Meaning::Environment(_) if !laptop.windows => continue,
+            Meaning::Environment(path) => path,
+            Meaning::Laptop(path) => {
+                places.get(path).ok_or_else(|| Refusal::HostPath { path: source.clone() })?.as_str()
             }
+            Meaning::Relative => continue,
+        };
+        if place != source {
+            document.replace(found.part, &format!("{place}{}", found.rest));
         }
-        Ok(())
     }
-}
-
-fn elements<'a>(owner: Part<'a>, name: &str) -> Result<Vec<Part<'a>>, Refusal> {
-    owner.member(name)?.map_or(Ok(Vec::new()), Part::elements)
-}
-
-fn text(owner: Part<'_>, name: &str) -> Result<Option<String>, Refusal> {
-    owner.member(name)?.map_or(Ok(None), Part::text)
-}
-
-/// A volume of the local driver with `o=bind` is a bind mount in disguise.
-fn volume_driver(owner: Part<'_>, driver: &str, options: &str) -> Result<(), Refusal> {
-    let driver = text(owner, driver)?.unwrap_or_default();
-    let Some(options) = owner.member(options)?.filter(|_| driver.is_empty() || driver == "local") else {
-        return Ok(());
-    };
-    let entry = |key| options.entry(key)?.map_or(Ok(None), Part::text);
-    let flags = entry("o")?.unwrap_or_default();
-    if flags.split(',').any(|flag| matches!(flag, "bind" | "rbind")) {
-        return Err(Refusal::HostPath { path: entry("device")?.unwrap_or_default() });
-    }
-    Ok(())
-}
-
-/// The source of a bind in `-v` syntax if it is a path rather than a volume's name.
-fn host_source(bind: &str) -> Option<&str> {
-    let bytes = bind.as_bytes();
-    let drive = bytes.get(1) == Some(&b':') && bytes.first().is_some_and(u8::is_ascii_alphabetic);
-    // `a:/b` is the one-letter volume a; after a drive there are a path and a colon before the target.
-    let colon = if drive { bind[2..].find(':').map(|at| at + 2) } else { bind.find(':') };
-    let source = &bind[..colon?];
-    let names_volume = !source.is_empty() && !source.contains(['/', '\\']) && !matches!(source, "." | ".." | "~");
-    (!names_volume).then_some(source)
+    Ok(document.finish())
 }
 
 #[cfg(test)]
@@ -183,46 +173,192 @@ mod tests {
     use super::*;
 
     const OWN: &str = "/run/user/1000/overside/docker.sock";
+    const LAPTOP: Laptop<'static> = Laptop { own_socket: OWN, windows: false };
+    const WINDOWS: Laptop<'static> = Laptop { own_socket: "", windows: true };
+
+    fn rewritten(kind: BodyKind, body: &str, places: &[(&str, &str)]) -> Result<Option<Vec<u8>>, Refusal> {
+        let places = places.iter().map(|(path, place)| ((*path).to_owned(), (*place).to_owned())).collect();
+        rewrite_body(kind, body.as_bytes(), LAPTOP, &places)
+    }
 
     fn create(host_config: &Value) -> Result<Option<Value>, Refusal> {
         let body = json!({ "Image": "x", "HostConfig": host_config, "FutureKnob": {"b": 1, "a": 2} });
-        let rewritten = rewrite_body(BodyKind::Container, body.to_string().as_bytes(), OWN)?;
+        let rewritten = rewritten(BodyKind::Container, &body.to_string(), &[])?;
         Ok(rewritten.map(|body| serde_json::from_slice(&body).unwrap()))
     }
 
+    fn bound(kind: BodyKind, body: &Value, laptop: Laptop<'_>) -> Bound {
+        laptop_binds(kind, body.to_string().as_bytes(), laptop).unwrap()
+    }
+
+    /// What every bind is in short.
+    fn short(bound: &Bound) -> Vec<String> {
+        let short = |bind: &HostBind| {
+            let mode = if bind.read_only { "ro" } else { "rw" };
+            format!(
+                "{} {} {} {mode} {:?} {}",
+                bind.source,
+                bind.path,
+                bind.target,
+                bind.if_missing,
+                bind.masks.join(",")
+            )
+        };
+        bound.binds.iter().map(short).collect()
+    }
+
     #[test]
-    fn a_path_of_the_laptop_is_refused_in_every_spelling() {
+    fn every_spelling_of_a_bind_is_found() {
+        let volume = json!({"Name": "local", "Options": {"type": "none", "o": "ro,bind", "device": "/dev5"}});
+        let body = json!({
+            "Binds": ["/old:/old"],
+            "HostConfig": {
+                "Binds": ["data:/data", "/src/../src/:/app", "/ro:/ro:z,ro", "/proc:/host/proc", "/nowhere", "/x:rw"],
+                "Mounts": [
+                    {"Type": "bind", "Source": "/m", "Target": "/m/", "ReadOnly": true},
+                    {"Type": "bind", "Source": "/n", "Target": "/n", "BindOptions": {"CreateMountpoint": true}},
+                    {"Type": "bind", "Source": "/sys", "Target": "/sys"},
+                    {"Type": "volume", "Source": "cache", "Target": "/v", "VolumeOptions": {"DriverConfig": volume}},
+                ],
+            },
+        });
+        let bound = bound(BodyKind::Container, &body, LAPTOP);
+        assert_eq!(
+            short(&bound),
+            [
+                "/old /old /old rw Create ",
+                "/src/../src/ /src /app rw Create ",
+                "/ro /ro /ro ro Create ",
+                "/x /x  rw Leave ",
+                "/m /m /m ro Refuse ",
+                "/n /n /n rw Create ",
+                "/dev5 /dev5 /v ro Leave ",
+            ]
+        );
+        assert_eq!(bound.volumes, ["data", "cache"]);
+        assert!(bound.binds.iter().all(|bind| bind.through_volume == (bind.source == "/dev5")));
+    }
+
+    #[test]
+    fn volumes_and_services_bind_too() {
+        let volume = json!({"Name": "v", "DriverOpts": {"o": "bind", "device": "/src", "type": "none"}});
+        assert_eq!(short(&bound(BodyKind::Volume, &volume, LAPTOP)), ["/src /src  rw Leave "]);
+        let service = json!({"TaskTemplate": {"ContainerSpec": {"Mounts": [
+            {"Type": "bind", "Source": "/src", "Target": "/app"},
+            {"Type": "volume", "Target": "/app/cache"},
+        ]}}});
+        assert_eq!(short(&bound(BodyKind::Service, &service, LAPTOP)), ["/src /src /app rw Refuse cache"]);
+        let start = json!({"Binds": ["/src:/app"]});
+        assert_eq!(short(&bound(BodyKind::Start, &start, LAPTOP)), ["/src /src /app rw Create "]);
+        let nfs = json!({"Name": "v", "DriverOpts": {"type": "nfs", "o": "addr=10.0.0.1", "device": ":/x"}});
+        assert_eq!(bound(BodyKind::Volume, &nfs, LAPTOP), Bound::default());
+        let relative = json!({"DriverOpts": {"o": "bind", "device": "src"}}).to_string();
+        assert!(matches!(laptop_binds(BodyKind::Volume, relative.as_bytes(), LAPTOP), Err(Refusal::NoSuchKind { .. })));
+    }
+
+    #[test]
+    fn volumes_over_a_part_of_a_bind_mask_it() {
+        let body = json!({
+            "Volumes": {"/app/.cache": {}, "/elsewhere": {}},
+            "HostConfig": {
+                "Binds": ["/p:/app", "/p/web:/app/web", "/app/node_modules", "deps:/app/web/deps/./x", "v:/appendix"],
+                "Tmpfs": {"/app/tmp": ""},
+                "Mounts": [{"Type": "tmpfs", "Target": "/app/web/run"}, {"Type": "volume", "Target": "/app"}],
+            },
+        });
+        assert_eq!(
+            short(&bound(BodyKind::Container, &body, LAPTOP)),
+            ["/p /p /app rw Create .cache,node_modules,tmp", "/p/web /p/web /app/web rw Create deps/x,run"]
+        );
+    }
+
+    #[test]
+    fn a_bind_of_windows_is_told_from_a_volume_of_one_letter() {
+        let body = json!({"HostConfig": {"Binds": [
+            r"C:\src:/app:ro", "c:/src:/a", r"\\?\C:\src:/b", "/c/src:/d", "//c/src:/e", "a:/b", "a:/b:ro", "v:/c",
+            r"C:\nowhere", "//var/run/docker.sock:/s",
+        ]}});
+        assert_eq!(
+            short(&bound(BodyKind::Container, &body, WINDOWS)),
+            [
+                r"C:\src C:\src /app ro Create ",
+                r"c:/src C:\src /a rw Create ",
+                r"\\?\C:\src C:\src /b rw Create ",
+                r"/c/src C:\src /d rw Create ",
+                r"//c/src C:\src /e rw Create ",
+            ]
+        );
+        let text = body.to_string();
+        let places = BTreeMap::from([(r"C:\src".to_owned(), "/p".to_owned())]);
+        let changed = rewrite_body(BodyKind::Container, text.as_bytes(), WINDOWS, &places).unwrap().unwrap();
+        let changed: Value = serde_json::from_slice(&changed).unwrap();
+        let expected = json!([
+            "/p:/app:ro",
+            "/p:/a",
+            "/p:/b",
+            "/p:/d",
+            "/p:/e",
+            "a:/b",
+            "a:/b:ro",
+            "v:/c",
+            r"C:\nowhere",
+            "/run/docker.sock:/s",
+        ]);
+        assert_eq!(changed["HostConfig"]["Binds"], expected);
+        let share = json!({"HostConfig": {"Binds": [r"\\server\share:/app"]}}).to_string();
+        assert!(matches!(
+            laptop_binds(BodyKind::Container, share.as_bytes(), WINDOWS),
+            Err(Refusal::NoSuchKind { .. })
+        ));
+    }
+
+    #[test]
+    fn every_bind_is_led_to_its_place_and_nothing_else_changes() {
+        let body = r#"{ "Labels" :{"a":"/src:/app"}, "HostConfig": {"Binds":["/src/:/app:ro","/proc:/p", "v:/v"],
+            "Mounts":[{"Type":"bind","Source":"\/src\/x","Target":"/y","Future":-0}]}}"#;
+        let places = [("/src", "/.overside/laptop/src"), ("/src/x", "/.overside/laptop/src/x")];
+        let changed = rewritten(BodyKind::Container, body, &places).unwrap().unwrap();
+        let expected = body
+            .replace("\"/src/:/app:ro\"", "\"/.overside/laptop/src:/app:ro\"")
+            .replace(r#""\/src\/x""#, "\"/.overside/laptop/src/x\"");
+        assert_eq!(String::from_utf8(changed).unwrap(), expected);
+        let volume = r#"{"DriverOpts":{"o":"bind","device":"/src"}}"#;
+        let changed = rewritten(BodyKind::Volume, volume, &places).unwrap().unwrap();
+        assert_eq!(String::from_utf8(changed).unwrap(), volume.replace("/src", "/.overside/laptop/src"));
+    }
+
+    #[test]
+    fn a_path_without_a_place_is_refused_in_every_spelling() {
         let volume = |name: &str| json!({"Name": name, "Options": {"type": "none", "o": "ro,bind", "device": "/src"}});
         for host_config in [
             json!({"Binds": ["data:/data", "/src:/app"]}),
-            json!({"binds": ["./src:/app:ro"]}),
-            json!({"Binds": ["C:\\src:/app"]}),
-            json!({"Binds": ["C:/src:/app"]}),
-            json!({"Binds": ["/var/run/docker.sock.d:/x"]}),
+            json!({"binds": ["/src:/app:ro"]}),
+            json!({"Binds": ["/src:app"]}),
+            json!({"Binds": ["/var/lib/dockers:/x"]}),
             json!({"Mounts": [{"Type": "bind", "Source": "/src", "Target": "/app"}]}),
             json!({"Mounts": [{"Type": "volume", "Target": "/a", "VolumeOptions": {"DriverConfig": volume("local")}}]}),
         ] {
             assert!(matches!(create(&host_config), Err(Refusal::HostPath { .. })), "{host_config}");
         }
         let body = json!({"Name": "v", "DriverOpts": {"o": "bind", "device": "/src"}});
-        let refused = rewrite_body(BodyKind::Volume, body.to_string().as_bytes(), OWN);
+        let refused = rewritten(BodyKind::Volume, &body.to_string(), &[("/other", "/place")]);
         assert_eq!(refused, Err(Refusal::HostPath { path: "/src".to_owned() }));
     }
 
     #[test]
-    fn volumes_and_temporary_file_systems_pass_byte_for_byte() {
+    fn volumes_and_what_the_engine_refuses_by_itself_pass_byte_for_byte() {
         for host_config in [
             Value::Null,
             json!({}),
             json!({"Binds": null, "Mounts": null}),
             json!({"Binds": ["data:/data:ro", "a:/b", "/anonymous"]}),
-            json!({"Binds": ["/run/docker.sock:/var/run/docker.sock"]}),
+            json!({"Binds": ["./src:/a", "~:/b", ":/c", "C:\\src:/app"]}),
+            json!({"Binds": ["/run/docker.sock:/var/run/docker.sock", "/proc:/host/proc:ro", "/:/rootfs:ro,rslave"]}),
             json!({"Mounts": [{"Type": "tmpfs", "Target": "/t"}, {"Type": "volume", "Source": "v", "Target": "/v"}]}),
+            json!({"Mounts": [{"Type": "bind", "Source": "src", "Target": "/t"}]}),
         ] {
             assert_eq!(create(&host_config), Ok(None), "{host_config}");
         }
-        let nfs = json!({"Name": "v", "DriverOpts": {"type": "nfs", "o": "addr=10.0.0.1", "device": ":/x"}});
-        assert_eq!(rewrite_body(BodyKind::Volume, nfs.to_string().as_bytes(), OWN), Ok(None));
     }
 
     #[test]
@@ -239,26 +375,18 @@ mod tests {
     }
 
     #[test]
-    fn a_service_is_looked_at_too() {
-        let spec = json!({"TaskTemplate": {"ContainerSpec": {"Mounts": [{"Type": "bind", "Source": "/src"}]}}});
-        assert!(rewrite_body(BodyKind::Service, spec.to_string().as_bytes(), OWN).is_err());
-        assert_eq!(rewrite_body(BodyKind::Service, b"{}", OWN), Ok(None));
-    }
-
-    #[test]
     fn a_name_that_only_the_engine_would_recognise_hides_nothing() {
         for body in [
             r#"{"HoſtConfig":{"Binds":["/src:/x"]}}"#,
             r#"{"HostConfig":{"Bind\u017f":["/src:/x"]}}"#,
             r#"{"HostConfig":{"Mountſ":[{"TYPE":"bind","ſource":"/src","Target":"/x"}]}}"#,
         ] {
-            let refused = rewrite_body(BodyKind::Container, body.as_bytes(), OWN);
+            let refused = rewritten(BodyKind::Container, body, &[]);
             assert!(matches!(refused, Err(Refusal::HostPath { .. })), "{body}");
         }
         let body =
             "{\"Tas\u{212a}Template\":{\"ContainerSpec\":{\"Mounts\":[{\"Type\":\"bind\",\"Source\":\"/src\"}]}}}";
-        let refused = rewrite_body(BodyKind::Service, body.as_bytes(), OWN);
-        assert!(matches!(refused, Err(Refusal::HostPath { .. })));
+        assert!(matches!(rewritten(BodyKind::Service, body, &[]), Err(Refusal::HostPath { .. })));
     }
 
     #[test]
@@ -270,27 +398,17 @@ mod tests {
             r#"{"HostConfig":{"Mounts":[{"Type":"bind","Source":"/src","Target":"/x"}],"Mounts":[{}]}}"#,
             r#"{"HostConfig":{"Mounts":[{"Type":"volume","Type":"bind","Source":"/src","Target":"/x"}]}}"#,
         ] {
-            let refused = rewrite_body(BodyKind::Container, body.as_bytes(), OWN);
+            let refused = rewritten(BodyKind::Container, body, &[("/src", "/place")]);
             assert!(matches!(refused, Err(Refusal::Ambiguous { .. })), "{body}");
         }
         let twice = r#"{"Labels":{"a":"1","A":"2"},"Env":[],"Env":["x"],"HostConfig":{"Binds":["v1:/x"]}}"#;
-        assert_eq!(rewrite_body(BodyKind::Container, twice.as_bytes(), OWN), Ok(None), "not ours to judge");
-    }
-
-    #[test]
-    fn the_forms_of_old_engines_are_looked_at_too() {
-        for body in [r#"{"Image":"x","Binds":["/src:/x"]}"#, r#"{"Binds":["/src:/x"],"HostConfig":null}"#] {
-            let refused = rewrite_body(BodyKind::Container, body.as_bytes(), OWN);
-            assert_eq!(refused, Err(Refusal::HostPath { path: "/src".to_owned() }), "{body}");
-        }
-        let started = rewrite_body(BodyKind::Start, br#"{"Binds":["/src:/x"]}"#, OWN);
-        assert_eq!(started, Err(Refusal::HostPath { path: "/src".to_owned() }));
+        assert_eq!(rewritten(BodyKind::Container, twice, &[]), Ok(None), "not ours to judge");
     }
 
     #[test]
     fn a_change_leaves_every_other_byte_as_it_is() {
         let body = "{\"Memory\" : -0, \"Future\":1e999, \"Env\":[\"\\ud800\"],\n\"HostConfig\":{\"Binds\":[\"v1:/v\", \"/var/run/docker.sock:/s\"]} }";
-        let changed = rewrite_body(BodyKind::Container, body.as_bytes(), OWN).unwrap().unwrap();
+        let changed = rewritten(BodyKind::Container, body, &[]).unwrap().unwrap();
         assert_eq!(String::from_utf8(changed).unwrap(), body.replace("/var/run/docker.sock", "/run/docker.sock"));
     }
 
@@ -298,34 +416,50 @@ mod tests {
     fn what_is_not_json_is_refused_rather_than_passed_on() {
         let trailing = r#"{"HostConfig":{}} {"HostConfig":{"Binds":["/src:/app"]}}"#;
         for body in ["", "{", trailing, "{\"a\":\"\u{7f}\", }"] {
-            assert_eq!(rewrite_body(BodyKind::Container, body.as_bytes(), OWN), Err(Refusal::NotJson), "{body}");
+            assert_eq!(rewritten(BodyKind::Container, body, &[]), Err(Refusal::NotJson), "{body}");
         }
-        assert_eq!(rewrite_body(BodyKind::Container, b"{\"a\":\"\xff\"}", OWN), Err(Refusal::NotJson));
+        let refused = rewrite_body(BodyKind::Container, b"{\"a\":\"\xff\"}", LAPTOP, &BTreeMap::new());
+        assert_eq!(refused, Err(Refusal::NotJson));
     }
 
     #[test]
     fn json_without_anything_in_it_is_the_engines_to_refuse() {
         for body in ["[]", "null", "\"x\"", "1"] {
-            assert_eq!(rewrite_body(BodyKind::Container, body.as_bytes(), OWN), Ok(None), "{body}");
+            assert_eq!(rewritten(BodyKind::Container, body, &[]), Ok(None), "{body}");
         }
+        assert_eq!(rewritten(BodyKind::Service, "{}", &[]), Ok(None));
     }
 
     proptest! {
         #[test]
         fn no_body_makes_the_rewriter_panic(body in proptest::collection::vec(any::<u8>(), 0..200), bind in "\\PC{0,20}") {
-            for kind in [BodyKind::Container, BodyKind::Volume, BodyKind::Service] {
-                let _ = rewrite_body(kind, &body, OWN);
+            for kind in [BodyKind::Container, BodyKind::Start, BodyKind::Volume, BodyKind::Service] {
+                let _ = rewrite_body(kind, &body, LAPTOP, &BTreeMap::new());
             }
-            let _ = create(&json!({"Binds": [bind]}));
+            let body = json!({"HostConfig": {"Binds": [bind]}}).to_string();
+            for laptop in [LAPTOP, WINDOWS] {
+                let _ = laptop_binds(BodyKind::Container, body.as_bytes(), laptop);
+                let _ = rewrite_body(BodyKind::Container, body.as_bytes(), laptop, &BTreeMap::new());
+            }
         }
 
         #[test]
-        fn no_path_but_a_sockets_reaches_the_engine(bind in "[a-z./:~\\\\]{0,24}") {
-            if let Ok(changed) = create(&json!({"Binds": [bind.clone()]})) {
-                let forwarded = changed.map_or(bind, |body| body["HostConfig"]["Binds"][0].as_str().unwrap().to_owned());
-                let source = forwarded.split_once(':').map_or("", |(source, _)| source);
-                prop_assert!(source == ENGINE_SOCKET || !source.contains(['/', '\\']), "{}", forwarded);
-            }
+        fn a_path_of_the_laptop_reaches_the_engine_as_its_place_only(bind in "[a-z./:~\\\\]{0,24}", placed: bool) {
+            let body = json!({"HostConfig": {"Binds": [bind]}}).to_string();
+            let found = laptop_binds(BodyKind::Container, body.as_bytes(), LAPTOP).unwrap();
+            let places = found.binds.iter().filter(|_| placed).map(|bind| (bind.path.clone(), "/place".to_owned()));
+            let changed = rewrite_body(BodyKind::Container, body.as_bytes(), LAPTOP, &places.collect());
+            let Ok(changed) = changed else {
+                prop_assert!(!placed && !found.binds.is_empty());
+                return Ok(());
+            };
+            let forwarded = changed.unwrap_or(body.into_bytes());
+            let forwarded: Value = serde_json::from_slice(&forwarded).unwrap();
+            let forwarded = forwarded["HostConfig"]["Binds"][0].as_str().unwrap();
+            // As the engine splits it.
+            let source = forwarded.split_once(':').map_or("", |(source, _)| source);
+            let is_own = matches!(LAPTOP.meaning(source), Ok(Meaning::Environment(_) | Meaning::Engine));
+            prop_assert!(!source.starts_with('/') || is_own || source == "/place", "{}", forwarded);
         }
     }
 }

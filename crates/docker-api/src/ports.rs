@@ -1,4 +1,4 @@
-//! What the engine tells of a container's ports: those that it is to have, and those that it has.
+//! What the engine tells of a container, and of its ports: those that it is to have, and those that it has.
 
 use std::{
     collections::BTreeSet,
@@ -8,6 +8,8 @@ use std::{
 
 use overside_model::{Protocol, Publication};
 use serde_json::{Map, Value};
+
+use crate::Mounted;
 
 /// Most ports that are read of one container. One published range may have thousands.
 const MOST: usize = 16_384;
@@ -44,7 +46,7 @@ impl Wanted {
     }
 }
 
-/// What `GET /containers/{}/json` tells, as far as ports depend on it.
+/// What `GET /containers/{}/json` tells, as far as ports and the laptop's files depend on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Container {
     /// Its full identifier.
@@ -63,6 +65,10 @@ pub struct Container {
     pub wanted: Vec<Wanted>,
     /// The ports that it has.
     pub published: Vec<Published>,
+    /// Who its processes are, as it was named.
+    pub user: String,
+    /// What it mounts from outside.
+    pub mounted: Mounted,
 }
 
 impl Container {
@@ -101,6 +107,8 @@ impl Container {
             removes_itself: host["AutoRemove"].as_bool().unwrap_or(false),
             wanted,
             published,
+            user: text(&inspection["Config"]["User"]),
+            mounted: Mounted::of(inspection),
         }
     }
 }

@@ -96,9 +96,11 @@ const POST: &[Method] = &[Method::POST];
 /// The WebSocket form of attach is a GET.
 const GET: &[Method] = &[Method::GET];
 const DELETE: &[Method] = &[Method::DELETE];
+const ARCHIVE: &[Method] = &[Method::GET, Method::HEAD, Method::PUT];
 
 /// The first row that fits decides. Rows are only needed where a route is not simply [`Class::Waking`], or where something
-/// has to be done around the call: containers that begin or end change which ports are published.
+/// has to be done around the call: containers that begin or end change which ports are published, and the laptop's files are to
+/// be there for one that begins, and back for whoever hears of an end.
 const TABLE: &[Row] = &[
     row(READ, "/_ping", Class::Passive(IdleAnswer::Ping)),
     row(READ, "/version", Class::Passive(IdleAnswer::Version)),
@@ -114,6 +116,11 @@ const TABLE: &[Row] = &[
     row(READ, "/images/{}/json", Class::Passive(IdleAnswer::NoImage)),
     row(READ, "/images/{}/history", Class::Passive(IdleAnswer::NoImage)),
     row(READ, "/volumes/{}", Class::Passive(IdleAnswer::NoVolume)),
+    row(READ, "/services", Class::Waking),
+    row(READ, "/services/{}", Class::Waking),
+    row(READ, "/tasks", Class::Waking),
+    row(READ, "/tasks/{}", Class::Waking),
+    row(READ, "/system/df", Class::Waking),
     row(POST, "/containers/{}/attach", Class::Hijack),
     row(GET, "/containers/{}/attach/ws", Class::Hijack),
     row(POST, "/exec/{}/start", Class::Hijack),
@@ -126,6 +133,9 @@ const TABLE: &[Row] = &[
     row(POST, "/containers/{}/stop", Class::Waking),
     row(POST, "/containers/{}/kill", Class::Waking),
     row(DELETE, "/containers/{}", Class::Waking),
+    row(POST, "/containers/{}/wait", Class::Waking),
+    row(POST, "/containers/{}/exec", Class::Waking),
+    row(ARCHIVE, "/containers/{}/archive", Class::Waking),
     rewritten("/volumes/create", BodyKind::Volume),
     rewritten("/services/create", BodyKind::Service),
     rewritten("/services/{}/update", BodyKind::Service),

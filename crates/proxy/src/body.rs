@@ -10,12 +10,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use overside_docker_api::{LastWords, LocalAnswer, error_body};
+use overside_docker_api::{LastWords, LocalAnswer, Restorer, error_body};
 use overside_model::{ErrorCode, Problem};
+use tokio::task::JoinHandle;
 
 use crate::{
     forward,
-    gate::{Held, Keep},
+    gate::{Flush, Held, Keep},
 };
 
 /// What the proxy answers with: a streamed body of the engine's or a whole one of its own.
@@ -29,7 +30,19 @@ pub(crate) struct Counted {
     /// Said, and now to be followed by this, once what was said is on its way.
     pub(crate) after: Option<After>,
     pub(crate) kept: Option<Kept>,
+    /// Puts the laptop's own paths into it.
+    pub(crate) restorer: Option<Restorer>,
+    /// What has to be done before there is content.
+    pub(crate) hold: Option<Hold>,
     pub(crate) _held: Held,
+}
+
+/// What is done before the client gets the first piece of an answer's content.
+pub(crate) enum Hold {
+    /// Not begun yet, because there is no content.
+    Before(Flush),
+    /// Under way, and the piece that waits for it.
+    During(JoinHandle<()>, Option<Bytes>),
 }
 
 /// Longest answer that is remembered, in bytes.
@@ -59,6 +72,16 @@ impl Kept {
             body: Vec::new(),
         };
         Self { keep, answer }
+    }
+}
+
+impl Kept {
+    /// The whole answer at once.
+    pub(crate) fn take(mut self, body: &[u8]) {
+        if body.len() <= MAX_KEPT {
+            self.answer.body.extend_from_slice(body);
+            (self.keep)(self.answer);
+        }
     }
 }
 
@@ -98,9 +121,21 @@ impl HttpBody for Counted {
                 return Poll::Pending;
             }
         }
+        if let Some(Hold::During(flushing, piece)) = &mut self.hold {
+            // That it is over counts, however it went.
+            let _ = ready!(Pin::new(flushing).poll(cx));
+            let piece = piece.take();
+            self.hold = None;
+            return Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))));
+        }
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         match frame {
             Some(Ok(frame)) => {
+                let frame = match (frame.into_data(), &mut self.restorer) {
+                    (Ok(data), Some(restorer)) => Frame::data(restorer.feed(&data).map_or(data, Bytes::from)),
+                    (Ok(data), None) => Frame::data(data),
+                    (Err(trailers), _) => trailers,
+                };
                 if let Some(data) = frame.data_ref() {
                     self.words.saw(data);
                     if let Some(kept) = &mut self.kept {
@@ -110,9 +145,20 @@ impl HttpBody for Counted {
                         self.kept = None;
                     }
                 }
-                if self.inner.is_end_stream() {
+                if self.is_end_stream() {
                     self.finish();
                 }
+                let frame = match self.hold.take() {
+                    Some(Hold::Before(flush)) => match (frame.into_data(), flush()) {
+                        (Ok(piece), Some(flushing)) => {
+                            self.hold = Some(Hold::During(flushing, Some(piece)));
+                            return self.poll_frame(cx);
+                        }
+                        (Ok(piece), None) => Frame::data(piece),
+                        (Err(trailers), _) => trailers,
+                    },
+                    _ => frame,
+                };
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
@@ -123,16 +169,22 @@ impl HttpBody for Counted {
                 Poll::Ready(Some(Ok(Frame::data(said.into()))))
             }
             None => {
+                let rest = self.restorer.as_mut().map(Restorer::finish).unwrap_or_default();
+                if let Some(kept) = &mut self.kept {
+                    kept.answer.body.extend_from_slice(&rest);
+                }
                 self.finish();
-                Poll::Ready(None)
+                self.after = Some(After::End);
+                Poll::Ready((!rest.is_empty()).then(|| Ok(Frame::data(rest.into()))))
             }
         }
     }
     fn is_end_stream(&self) -> bool {
-        self.after.is_none() && self.inner.is_end_stream()
+        let more = self.restorer.is_some() || self.hold.is_some() || self.after.is_some();
+        !more && self.inner.is_end_stream()
     }
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        if self.restorer.is_some() { SizeHint::default() } else { self.inner.size_hint() }
     }
 }
 
@@ -156,7 +208,7 @@ pub(crate) fn whole(bytes: impl Into<Bytes>) -> Body {
 /// requests that are refused.
 pub(crate) fn failure(problem: &Problem) -> Response<Body> {
     let status = match problem.code {
-        ErrorCode::RequestRefused => StatusCode::BAD_REQUEST,
+        ErrorCode::RequestRefused | ErrorCode::MountFailed | ErrorCode::MountTooLarge => StatusCode::BAD_REQUEST,
         // As the engine answers when it cannot publish a port.
         ErrorCode::PortUnavailable => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorCode::TunnelLost | ErrorCode::EnvironmentLost => StatusCode::BAD_GATEWAY,

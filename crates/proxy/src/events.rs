@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper::body::{Frame, Incoming};
-use overside_docker_api::{Route, decode_path};
+use overside_docker_api::{Restorer, Route, decode_path};
 use overside_model::Problem;
 use tokio::sync::mpsc;
 
@@ -171,6 +171,7 @@ impl Asked {
 /// engine takes it for `since`.
 async fn pass_on(mut upstream: Upstream, sender: &mpsc::Sender<Bytes>) -> Option<String> {
     let mut waiting = BytesMut::new();
+    let mut restorer = Restorer::new(cfg!(windows));
     let mut last = None;
     while let Some(Ok(frame)) = upstream.body.frame().await {
         let Some(data) = frame.data_ref() else { continue };
@@ -181,6 +182,7 @@ async fn pass_on(mut upstream: Upstream, sender: &mpsc::Sender<Bytes>) -> Option
             None => continue,
         };
         last = moment_after(&whole).or(last);
+        let whole = restorer.feed(&whole).map_or(whole, Bytes::from);
         if sender.send(whole).await.is_err() {
             break;
         }

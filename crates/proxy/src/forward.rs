@@ -1,15 +1,17 @@
 //! One request to the engine and its answer back.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use overside_docker_api::{BodyKind, Refusal, rewrite_body};
+use overside_docker_api::{BodyKind, Laptop, Refusal, laptop_binds, rewrite_body};
 use overside_io::BoxedStream;
 use overside_model::{ErrorCode, Problem};
 
-use crate::gate::Dial;
+use crate::gate::{Around, Dial};
 
 /// Longest body of a request that has to be looked at, in bytes. The engine itself takes at most 4 MiB of a container's
 /// configuration in its newer versions.
@@ -29,12 +31,13 @@ const HOP_BY_HOP: [header::HeaderName; 6] = [
 ];
 
 /// Sends the request on a new stream and returns the head of the answer. `upgrade` is the protocol that the request wants to
-/// change to; `rewrite` says what its body is, where that has to be looked at, and on which socket it came.
+/// change to; `rewrite` says what its body is, where that has to be looked at, on which machine, and who gives what it binds
+/// its places.
 pub(crate) async fn send(
     engine: &dyn Dial,
     request: Request<Incoming>,
     upgrade: Option<HeaderValue>,
-    rewrite: Option<(BodyKind, &str)>,
+    rewrite: Option<(BodyKind, Laptop<'_>, Option<&dyn Around>)>,
 ) -> Result<Response<Incoming>, Problem> {
     let (mut head, body) = request.into_parts();
     strip_hop_by_hop(&mut head.headers);
@@ -52,8 +55,8 @@ pub(crate) async fn send(
     head.version = Version::HTTP_11;
     let body = match rewrite {
         None => Either::Left(body),
-        Some((kind, own_socket)) => {
-            let body = rewritten(body, kind, own_socket).await?;
+        Some((kind, laptop, around)) => {
+            let body = rewritten(body, kind, laptop, around).await?;
             head.headers.remove(header::CONTENT_LENGTH);
             Either::Right(Full::new(body))
         }
@@ -92,17 +95,27 @@ where
 }
 
 /// Reads the whole body and changes it so that it means the environment, or refuses it.
-async fn rewritten(body: Incoming, kind: BodyKind, own_socket: &str) -> Result<Bytes, Problem> {
+async fn rewritten(
+    body: Incoming,
+    kind: BodyKind,
+    laptop: Laptop<'_>,
+    around: Option<&dyn Around>,
+) -> Result<Bytes, Problem> {
     let refused = |message: String, hint: &str| Problem::new(ErrorCode::RequestRefused, message, hint);
     let body = Limited::new(body, MAX_REWRITTEN_BODY).collect().await;
     let body = body.map_err(|error| refused(format!("cannot read the request's body: {error}"), ""))?.to_bytes();
-    match rewrite_body(kind, &body, own_socket) {
-        Ok(Some(changed)) => Ok(changed.into()),
-        Ok(None) => Ok(body),
-        // Without a body there is nothing in it; the engine says best what is missing.
-        Err(Refusal::NotJson) if body.is_empty() => Ok(body),
-        Err(refusal) => Err(refused(refusal.to_string(), refusal.hint())),
+    // Without a body there is nothing in it; the engine says best what is missing.
+    if body.is_empty() {
+        return Ok(body);
     }
+    let refusal = |refusal: Refusal| refused(refusal.to_string(), refusal.hint());
+    let bound = laptop_binds(kind, &body, laptop).map_err(refusal)?;
+    let places = match around {
+        Some(around) if !bound.binds.is_empty() || !bound.volumes.is_empty() => around.place(bound).await?,
+        _ => BTreeMap::new(),
+    };
+    let changed = rewrite_body(kind, &body, laptop, &places).map_err(refusal)?;
+    Ok(changed.map_or(body, Into::into))
 }
 
 /// Prepares the head of an answer that is not an upgrade.

@@ -1,12 +1,13 @@
 //! What the proxy needs of the daemon.
 
-use std::{any::Any, sync::Arc};
+use std::{any::Any, collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use http::Method;
-use overside_docker_api::{LocalAnswer, Route};
+use overside_docker_api::{Bound, LocalAnswer, Route};
 use overside_io::BoxedStream;
 use overside_model::Problem;
+use tokio::task::JoinHandle;
 
 /// A request that asks to be let through.
 #[derive(Debug, Clone, Copy)]
@@ -38,15 +39,24 @@ pub type Keep = Box<dyn FnOnce(LocalAnswer) + Send + Sync>;
 /// Kept for as long as the call lasts: the call counts as activity until it is dropped.
 pub type Held = Box<dyn Any + Send + Sync>;
 
-/// What is done around a call that changes which ports are published, so that they are as the client expects them when it
+/// What is done around a call, so that ports are published and the laptop's files are where the client expects them when it
 /// is answered. Dropped without [`Self::after`] when the client goes away.
 #[async_trait]
-pub trait Publish: Send + Sync {
+pub trait Around: Send + Sync {
     /// Before the call goes to the engine.
     ///
     /// # Errors
     /// Why it must not go; the client is told.
     async fn before(&self) -> Result<(), Problem>;
+
+    /// Gives what the request's body binds of the laptop its places in the environment, by [`HostBind::path`]. Called only
+    /// where there is a bind or a volume in the body, and before it goes to the engine; what gets no place here is refused.
+    ///
+    /// [`HostBind::path`]: overside_docker_api::HostBind::path
+    ///
+    /// # Errors
+    /// Why the request must not go; the client is told.
+    async fn place(&self, bound: Bound) -> Result<BTreeMap<String, String>, Problem>;
 
     /// After the engine has answered, and whether it did what it was asked to.
     ///
@@ -54,6 +64,10 @@ pub trait Publish: Send + Sync {
     /// Why it is of no use; the client is told instead of the engine's answer.
     async fn after(&self, succeeded: bool) -> Result<(), Problem>;
 }
+
+/// Begins what must be over before a client hears of the end of a container or of a command in one: what that wrote comes to
+/// the laptop. None if there is nothing to wait for.
+pub type Flush = Box<dyn FnOnce() -> Option<JoinHandle<()>> + Send + Sync>;
 
 /// What becomes of a call.
 pub enum Admission {
@@ -66,7 +80,10 @@ pub enum Admission {
         /// Takes the answer, if it is a whole one and no error.
         keep: Option<Keep>,
         /// What has to be done around it.
-        publish: Option<Box<dyn Publish>>,
+        around: Option<Box<dyn Around>>,
+        /// What has to be done before the client hears of an end: of the answer's content, or of the output that it turns
+        /// into.
+        flush: Option<Flush>,
     },
     /// The answer is known without an engine.
     Answer(LocalAnswer),

@@ -12,9 +12,15 @@ use hyper::{body::Incoming, ext::ReasonPhrase, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
 use overside_docker_api::LastWords;
 use overside_io::{ByteStream, Prefixed, join, join_until_answered};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    task::JoinHandle,
+};
 
-use crate::{forward, gate::Held};
+use crate::{
+    forward,
+    gate::{Flush, Held},
+};
 
 /// The protocol that the engine is asked for where an old client takes the connection over without asking: it reads a plain
 /// 200 and then the raw stream.
@@ -25,6 +31,8 @@ pub(crate) struct TakeOver {
     pub(crate) head: Bytes,
     pub(crate) engine: Upgraded,
     pub(crate) words: LastWords,
+    /// What has to be done before the client hears of the output's end.
+    pub(crate) flush: Option<Flush>,
     pub(crate) held: Held,
 }
 
@@ -34,6 +42,7 @@ impl TakeOver {
         answer: Response<Incoming>,
         asked: bool,
         words: LastWords,
+        flush: Option<Flush>,
         held: Held,
     ) -> hyper::Result<Self> {
         let reason =
@@ -41,7 +50,7 @@ impl TakeOver {
         let status = if asked { (101, reason) } else { (200, &b"OK"[..]) };
         let head = render(status, answer.headers(), asked);
         let engine = hyper::upgrade::on(answer).await?;
-        Ok(Self { head, engine, words, held })
+        Ok(Self { head, engine, words, flush, held })
     }
 
     /// Joins the client's stream with the engine's. `read_ahead` is what was already read of the client's stream. If the
@@ -50,7 +59,8 @@ impl TakeOver {
         let mut client = Prefixed::new(read_ahead, client);
         client.write_all(&self.head).await?;
         client.flush().await?;
-        let mut engine = Overheard { stream: TokioIo::new(self.engine), words: self.words, said: Bytes::new() };
+        let (stream, end) = (TokioIo::new(self.engine), End::of(self.flush));
+        let mut engine = Overheard { stream, words: self.words, said: Bytes::new(), end };
         if cfg!(windows) {
             // Node's and .NET's clients take no notice of a pipe's half-close: it has to be closed.
             join_until_answered(&mut client, &mut engine).await?;
@@ -68,6 +78,41 @@ struct Overheard<S> {
     words: LastWords,
     /// What is left of them to be read.
     said: Bytes,
+    end: End,
+}
+
+/// The end of what a stream is read to.
+enum End {
+    /// As soon as it comes.
+    AtOnce,
+    /// Not before this is done, which begins then.
+    After(Flush),
+    /// It has come, and waits for this.
+    Waiting(JoinHandle<()>),
+}
+
+impl End {
+    fn of(flush: Option<Flush>) -> Self {
+        flush.map_or(Self::AtOnce, Self::After)
+    }
+
+    /// Ready when the end may be told.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut waiting = match std::mem::replace(self, Self::AtOnce) {
+            Self::AtOnce => return Poll::Ready(()),
+            Self::After(flush) => match flush() {
+                Some(waiting) => waiting,
+                None => return Poll::Ready(()),
+            },
+            Self::Waiting(waiting) => waiting,
+        };
+        // That it is over counts, however it went.
+        let polled = Pin::new(&mut waiting).poll(cx).map(drop);
+        if polled.is_pending() {
+            *self = Self::Waiting(waiting);
+        }
+        polled
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Overheard<S> {
@@ -77,7 +122,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Overheard<S> {
             let before = buf.filled().len();
             match ready!(Pin::new(&mut this.stream).poll_read(cx, buf)) {
                 Ok(()) => {
-                    this.words.saw(&buf.filled()[before..]);
+                    let read = &buf.filled()[before..];
+                    this.words.saw(read);
+                    if read.is_empty() && buf.remaining() > 0 {
+                        ready!(this.end.poll(cx));
+                    }
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) => match this.words.say(&forward::broken_off()) {

@@ -11,5 +11,5 @@ mod gate;
 mod hijack;
 mod server;
 
-pub use gate::{Admission, Call, Caller, Dial, Gate, Held, Keep, Publish};
+pub use gate::{Admission, Around, Call, Caller, Dial, Flush, Gate, Held, Keep};
 pub use server::serve;

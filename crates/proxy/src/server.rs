@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::{
@@ -15,7 +16,9 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use overside_docker_api::{Class, IdleAnswer, LastWords, Route, decode_path, without_desktop_labels};
+use overside_docker_api::{
+    Class, IdleAnswer, Laptop, LastWords, Restorer, Route, decode_path, names_places, without_desktop_labels,
+};
 use overside_io::{
     ByteStream,
     local::{self, Listener, Stream, Watched},
@@ -25,7 +28,7 @@ use tokio::sync::oneshot;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    body::{Body, Counted, Kept, Unsized, failure, local_answer, whole},
+    body::{Body, Counted, Hold, Kept, Unsized, failure, local_answer, whole},
     events, forward,
     gate::{Admission, Call, Caller, Gate},
     hijack::{TCP, TakeOver},
@@ -37,6 +40,9 @@ const MAX_HEAD: usize = 1 << 20;
 const MAX_HEADERS: usize = 512;
 /// Longest answer to `/info`, in bytes; real ones have a few kilobytes.
 const MAX_INFO: usize = 4 << 20;
+/// Longest answer whose length is told beforehand and that has to be looked at, in bytes. The engine tells the length of those
+/// that it writes at once, which have less than two kilobytes.
+const MAX_SIZED: usize = 16 << 20;
 
 /// Serves the Docker API until `shutdown` is cancelled; connections that are open then are closed, and it returns when none
 /// is left.
@@ -147,23 +153,25 @@ async fn handle(
         Ok(admission) => admission,
         Err(problem) => return failure(&problem),
     };
-    let (engine, held, keep, publish) = match admission {
+    let (engine, held, keep, around, flush) = match admission {
         Admission::Answer(answer) => return local_answer(answer),
-        Admission::Forward { engine, held, keep, publish } => (engine, held, keep, publish),
+        Admission::Forward { engine, held, keep, around, flush } => (engine, held, keep, around, flush),
     };
-    if let Some(publish) = &publish
-        && let Err(problem) = publish.before().await
+    if let Some(around) = &around
+        && let Err(problem) = around.before().await
     {
         return failure(&problem);
     }
     let asked = wanted_upgrade(&request);
     let upgrade = asked.clone().or_else(|| (route.class == Class::Hijack).then_some(TCP));
-    let answer = match forward::send(&*engine, request, upgrade, route.body.map(|kind| (kind, own_socket))).await {
+    let laptop = Laptop { own_socket, windows: cfg!(windows) };
+    let rewrite = route.body.map(|kind| (kind, laptop, around.as_deref()));
+    let answer = match forward::send(&*engine, request, upgrade, rewrite).await {
         Ok(answer) => answer,
         Err(problem) => return failure(&problem),
     };
-    if let Some(publish) = &publish
-        && let Err(problem) = publish.after(answer.status().is_success()).await
+    if let Some(around) = &around
+        && let Err(problem) = around.after(answer.status().is_success()).await
     {
         return failure(&problem);
     }
@@ -175,12 +183,24 @@ async fn handle(
             return info(head, body).await;
         }
         let words = last_words(&route, &head.headers);
-        let kept =
-            keep.filter(|_| head.status == StatusCode::OK).map(|keep| Kept::new(keep, head.status, &head.headers));
-        return Response::from_parts(head, Counted { inner: body, words, after: None, kept, _held: held }.boxed());
+        let succeeded = head.status.is_success();
+        let kept = keep.filter(|_| succeeded).map(|keep| Kept::new(keep, head.status, &head.headers));
+        let restorer = names_places(&method, &route, head.status, content_type(&head.headers))
+            .then(|| Restorer::new(laptop.windows));
+        return match restorer {
+            // Its length is told beforehand, and may change.
+            Some(restorer) if head.headers.remove(header::CONTENT_LENGTH).is_some() => {
+                restored(head, body, restorer, kept).await
+            }
+            restorer => {
+                let hold = flush.filter(|_| succeeded && route.class != Class::Hijack).map(Hold::Before);
+                let body = Counted { inner: body, words, after: None, kept, restorer, hold, _held: held };
+                Response::from_parts(head, body.boxed())
+            }
+        };
     }
     let words = last_words(&route, answer.headers());
-    match TakeOver::from_answer(answer, asked.is_some(), words, held).await {
+    match TakeOver::from_answer(answer, asked.is_some(), words, flush, held).await {
         Ok(take_over) => {
             let sender = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(sender) = sender {
@@ -200,20 +220,48 @@ async fn handle(
 }
 
 fn last_words(route: &Route<'_>, headers: &HeaderMap) -> LastWords {
-    LastWords::new(route, headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()))
+    LastWords::new(route, content_type(headers))
+}
+
+fn content_type(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok())
+}
+
+/// A short answer, read whole, with the laptop's own paths in it.
+async fn restored(
+    head: http::response::Parts,
+    body: Incoming,
+    mut restorer: Restorer,
+    kept: Option<Kept>,
+) -> Response<Body> {
+    let body = match Limited::new(body, MAX_SIZED).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return broken_answer(&error),
+    };
+    let mut body = restorer.feed(&body).map_or(body, Bytes::from);
+    let rest = restorer.finish();
+    if !rest.is_empty() {
+        body = [body, rest.into()].concat().into();
+    }
+    if let Some(kept) = kept {
+        kept.take(&body);
+    }
+    Response::from_parts(head, whole(body))
+}
+
+fn broken_answer(error: &dyn std::fmt::Display) -> Response<Body> {
+    failure(&Problem::new(
+        overside_model::ErrorCode::TunnelLost,
+        format!("the engine's answer broke off: {error}"),
+        "Try again.",
+    ))
 }
 
 /// The answer to `/info`, without what would mislead clients.
 async fn info(mut head: http::response::Parts, body: Incoming) -> Response<Body> {
     let body = match Limited::new(body, MAX_INFO).collect().await {
         Ok(body) => body.to_bytes(),
-        Err(error) => {
-            return failure(&Problem::new(
-                overside_model::ErrorCode::TunnelLost,
-                format!("the engine's answer to /info broke off: {error}"),
-                "Try again.",
-            ));
-        }
+        Err(error) => return broken_answer(&error),
     };
     let sized = head.headers.remove(header::CONTENT_LENGTH).is_some();
     let body = without_desktop_labels(&body).map_or(body, Into::into);

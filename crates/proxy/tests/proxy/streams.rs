@@ -1,133 +1,8 @@
-//! The proxy between raw sockets: the test plays client and engine byte by byte, because no real client or engine can be
-//! made to send its bytes in exactly the awkward portions that break proxies.
+//! Streams, whole or cut off.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use std::{sync::Arc, time::Duration};
-
-use async_trait::async_trait;
-use overside_docker_api::{Route, decode_path};
-use overside_io::{
-    BoxedStream,
-    local::{Listener, Stream, connect},
-};
-use overside_model::{ErrorCode, Problem};
-use overside_proxy::{Admission, Call, Dial, Gate, serve};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
-    sync::{Notify, mpsc},
-};
-use tokio_util::sync::CancellationToken;
-
-/// An engine whose connections are the test's to answer.
-struct Engine(mpsc::UnboundedSender<DuplexStream>);
-
-#[async_trait]
-impl Dial for Engine {
-    async fn open(&self) -> Result<BoxedStream, Problem> {
-        let (near, far) = duplex(1 << 20);
-        self.0.send(far).unwrap();
-        Ok(Box::new(near))
-    }
-
-    fn environment(&self) -> &str {
-        "test"
-    }
-}
-
-struct Open {
-    engine: Arc<Engine>,
-    admitted: Arc<Notify>,
-    refuse: bool,
-}
-
-/// Tells when a call is over.
-struct Ending(Arc<Notify>);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.0.notify_one();
-    }
-}
-
-#[async_trait]
-impl Gate for Open {
-    async fn admit(&self, call: Call<'_>) -> Result<Admission, Problem> {
-        // However a path is written, what is decided about is the route that the engine takes.
-        assert_eq!(call.route, Route::find(call.method, &decode_path(call.path)), "{}", call.path);
-        if self.refuse {
-            return Err(Problem::new(ErrorCode::Stopped, "Overside is turned off", "Start it with `overside start`."));
-        }
-        Ok(Admission::Forward {
-            engine: self.engine.clone(),
-            held: Box::new(Ending(self.admitted.clone())),
-            keep: None,
-            publish: None,
-        })
-    }
-
-    fn engine_headers(&self) -> Vec<(String, String)> {
-        Vec::new()
-    }
-}
-
-struct Fixture {
-    directory: tempfile::TempDir,
-    connections: mpsc::UnboundedReceiver<DuplexStream>,
-    ended: Arc<Notify>,
-    _shutdown: tokio_util::sync::DropGuard,
-}
-
-fn proxy_with(refuse: bool) -> Fixture {
-    let mut directory = tempfile::Builder::new();
-    // A socket's path is short on Unix; what the environment names may not be.
-    let directory =
-        if cfg!(unix) { directory.prefix("ov").tempdir_in("/tmp") } else { directory.prefix("ov").tempdir() };
-    let directory = directory.unwrap();
-    let listener = Listener::bind(&directory.path().join("docker.sock")).unwrap();
-    let (sender, connections) = mpsc::unbounded_channel();
-    let ended = Arc::new(Notify::new());
-    let gate = Arc::new(Open { engine: Arc::new(Engine(sender)), admitted: ended.clone(), refuse });
-    let shutdown = CancellationToken::new();
-    tokio::spawn(serve(listener, gate, shutdown.clone()));
-    Fixture { directory, connections, ended, _shutdown: shutdown.drop_guard() }
-}
-
-fn proxy() -> Fixture {
-    proxy_with(false)
-}
-
-impl Fixture {
-    async fn client(&self) -> Stream {
-        connect(&self.directory.path().join("docker.sock")).await.unwrap()
-    }
-
-    async fn engine(&mut self) -> DuplexStream {
-        soon(self.connections.recv()).await.unwrap()
-    }
-}
-
-/// A deadline for what must happen anyway, so that a defect fails a test instead of hanging it.
-async fn soon<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(10), work).await.expect("within ten seconds")
-}
-
-/// Reads until the text has come by; returns all that was read.
-async fn until(stream: &mut (impl AsyncReadExt + Unpin), text: &str) -> String {
-    let mut seen = Vec::new();
-    soon(async {
-        while !seen.ends_with(text.as_bytes()) {
-            let mut byte = [0];
-            assert_eq!(stream.read(&mut byte).await.unwrap(), 1, "{}", String::from_utf8_lossy(&seen));
-            seen.push(byte[0]);
-        }
-    })
-    .await;
-    String::from_utf8(seen).unwrap()
-}
-
-const UPGRADED: &str = "HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\n\
-                        Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+use crate::stage::{UPGRADED, proxy, proxy_with, soon, until};
 
 #[tokio::test]
 async fn a_hijack_keeps_the_bytes_that_came_with_the_heads_on_both_sides() {
@@ -307,7 +182,7 @@ async fn a_path_of_the_laptop_is_refused_and_the_engine_hears_nothing() {
 
 #[tokio::test]
 async fn an_error_is_in_the_engines_own_form() {
-    let f = proxy_with(true);
+    let f = proxy_with(true, None);
     let mut client = f.client().await;
     client.write_all(b"GET /v1.41/containers/json HTTP/1.1\r\nHost: d\r\n\r\n").await.unwrap();
     let answer = until(&mut client, "}").await;
