@@ -103,6 +103,7 @@ fn run() -> Result<()> {
             commands::enable,
             commands::disable,
             commands::retry,
+            commands::decide_mount,
             commands::idle,
             commands::resume,
             commands::later,

@@ -95,15 +95,25 @@ describe('ports and mounts', () => {
       { ...port, address: '127.0.0.1:8080', bytes_in: 512, problem: null },
       { ...port, address: '0.0.0.0:81', bytes_in: 0, problem: 'listen tcp4 0.0.0.0:81: bind: permission denied' },
     ];
-    backend.become({ kind: 'here', status: { ...example('running'), ports, mounts: [{ path: '/home/ada/shop' }] } });
+    const mount = { path: '/home/ada/shop', state: 'synced', read_only: false, files: 1200, bytes: 3_100_000 } as const;
+    const shop = { ...mount, left_files: 0, left_bytes: 0, conflicts: [], problems: [], problem: null };
+    backend.become({ kind: 'here', status: { ...example('running'), ports, mounts: [shop] } });
     const row = await screen.findByRole('row', { name: '127.0.0.1:8080/tcp web:80 3 512B 3.1MB' });
     expect(row).toBeVisible();
     expect(screen.getByText(/permission denied/)).toBeVisible();
     await expectNoBarrier();
     await user.click(screen.getByRole('tab', { name: 'Mounts' }));
-    expect(screen.getByRole('cell', { name: '/home/ada/shop' })).toBeVisible();
+    expect(screen.getByRole('row', { name: '/home/ada/shop In sync 1200 3.1MB' })).toBeVisible();
+    await expectNoBarrier();
+    const conflicts = ['a.txt.overside-conflict-1a2b3c4d'];
+    backend.become({ kind: 'here', status: { ...example('running'), mounts: [{ ...shop, conflicts }] } });
+    expect(await screen.findByText('a.txt.overside-conflict-1a2b3c4d')).toBeVisible();
+    const problem = { code: 'mount-failed', message: 'the directory is empty', hint: 'Decide.' } as const;
+    backend.become({ kind: 'here', status: { ...example('running'), mounts: [{ ...shop, state: 'halted', problem }] } });
+    await user.click(await screen.findByRole('button', { name: 'Bring it back' }));
+    expect(backend.calls).toContain('decideMount /home/ada/shop restore');
     await expectNoBarrier();
     backend.become({ kind: 'here', status: example('idle') });
-    expect(await screen.findByText('No directory is shared.')).toBeVisible();
+    expect(await screen.findByText('No container has files of this computer mounted.')).toBeVisible();
   });
 });

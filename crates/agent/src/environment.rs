@@ -3,6 +3,7 @@
 //! It is a program of its own, started by the agent, because namespaces are entered by forking, which a process with threads
 //! cannot do. Its standard input is the [`wire`] to the agent, its output and error are the engine's log.
 
+pub(crate) mod files;
 mod init;
 mod listeners;
 mod mount;

@@ -160,6 +160,14 @@ impl Link {
         UdpSocket::from_std(socket.into())
     }
 
+    /// A stream to what serves the laptop's files.
+    pub(crate) async fn files(&self) -> io::Result<UnixStream> {
+        let (stream, _) = self.ask(|id| Command::Files { id }).await?;
+        let stream = stream.ok_or_else(|| io::Error::from(Errno::NOENT))?;
+        ioctl_fionbio(&stream, true)?;
+        UnixStream::from_std(stream.into())
+    }
+
     /// Gives the environment addresses of the laptop's.
     pub(crate) async fn add_addresses(&self, addresses: Vec<IpAddr>) -> io::Result<()> {
         self.ask(|id| Command::Addresses { id, addresses }).await.map(drop)

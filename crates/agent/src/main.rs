@@ -68,6 +68,7 @@ fn run(arguments: &[String]) -> ExitCode {
         }
         // Started by the agent itself only.
         ["environment"] => environment::main(),
+        ["files"] => environment::files::main(),
         ["remove", directory] => rootless::remove_main(Path::new(directory)),
         ["in-container", ..] => match in_docker::enter_host() {
             Ok(()) => run(&arguments[1..]),

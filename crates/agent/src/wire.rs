@@ -76,6 +76,11 @@ pub(crate) enum Command {
         /// Chosen by the agent; the answer carries it.
         id: u64,
     },
+    /// Serve the laptop's files on a stream of their own.
+    Files {
+        /// Chosen by the agent; the answer carries it.
+        id: u64,
+    },
     /// Tell which ports containers listen on in the environment's network.
     Listeners {
         /// Chosen by the agent; the answer carries it.

@@ -81,6 +81,14 @@ pub(crate) enum Command {
         #[arg(long, value_enum, default_value = "pretty")]
         format: Format,
     },
+    /// Show the files and directories of this machine that containers have mounted, and how far they are
+    Mounts {
+        #[command(subcommand)]
+        command: Option<MountsCommand>,
+        /// How to show them
+        #[arg(long, value_enum, default_value = "pretty")]
+        format: Format,
+    },
     /// Find out what keeps docker from reaching the engine; ends with 1 where something does
     Diagnose {
         /// How to show it
@@ -104,6 +112,20 @@ pub(crate) enum Command {
     },
     /// Show the versions of the command and of the daemon
     Version,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MountsCommand {
+    /// Go on with a mount of which one side is gone or empty: bring it back from the other side
+    Restore {
+        /// Its path on this machine
+        path: PathBuf,
+    },
+    /// Go on with a mount of which one side is gone or empty: that is meant, delete the other side, too
+    Accept {
+        /// Its path on this machine
+        path: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -15,11 +15,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arguments::{Arguments, Command, Format, SettingsCommand};
+use arguments::{Arguments, Command, Format, MountsCommand, SettingsCommand};
 use clap::Parser;
 use overside_config::{DefaultSocket, DockerContext, Home, Policy, SettingsFile};
 use overside_control::Client;
-use overside_model::{ErrorCode, KeepOrder, Problem, Settings, State, Status};
+use overside_model::{ErrorCode, KeepOrder, MountDecision, Problem, Settings, State, Status};
 use serde_json::Value;
 
 /// What the Docker CLI ends with after a wrong flag or argument.
@@ -142,6 +142,25 @@ async fn command(command: Command, home: &Home) -> Result<(), Problem> {
                 Format::Json => {
                     for port in ports {
                         println!("{}", serde_json::to_string(&port).unwrap_or_default());
+                    }
+                }
+            }
+            Ok(())
+        }
+        Command::Mounts { command: Some(command), .. } => {
+            let (path, restore) = match command {
+                MountsCommand::Restore { path } => (path, true),
+                MountsCommand::Accept { path } => (path, false),
+            };
+            client.decide_mount(&MountDecision { path: absolute(&path)?, restore }).await
+        }
+        Command::Mounts { command: None, format } => {
+            let mounts = client.status().await?.mounts;
+            match format {
+                Format::Pretty => print!("{}", show::mounts(&mounts)),
+                Format::Json => {
+                    for mount in mounts {
+                        println!("{}", serde_json::to_string(&mount).unwrap_or_default());
                     }
                 }
             }

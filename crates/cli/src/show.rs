@@ -5,7 +5,8 @@ use std::{fmt::Write, time::Duration};
 use bytesize::ByteSize;
 use overside_config::Home;
 use overside_model::{
-    DesktopSettings, PortStatus, Problem, PromptReason, Settings, State, Status, Usage, Work, settings::TABLE,
+    DesktopSettings, MountState, MountStatus, PortStatus, Problem, PromptReason, Settings, State, Status, Usage, Work,
+    settings::TABLE,
 };
 use serde_json::Value;
 
@@ -160,6 +161,38 @@ pub(crate) fn ports(ports: &[PortStatus]) -> String {
                 )
             }
         };
+    }
+    text
+}
+
+/// `overside mounts`.
+pub(crate) fn mounts(mounts: &[MountStatus]) -> String {
+    let size = |bytes| ByteSize::b(bytes).display().iec().to_string();
+    let width = mounts.iter().map(|mount| mount.path.chars().count()).max().unwrap_or(0).max(15);
+    let mut text = format!("{:width$}  {:<9}  {:>8}  {:>10}\n", "ON THIS MACHINE", "STATE", "FILES", "SIZE");
+    for mount in mounts {
+        let state = match mount.state {
+            MountState::Waiting => "waiting",
+            MountState::Scanning => "scanning",
+            MountState::Syncing => "syncing",
+            MountState::Halted => "halted",
+            MountState::Failed => "failed",
+            MountState::Synced if mount.read_only => "read-only",
+            MountState::Synced => "synced",
+        };
+        let _ = writeln!(text, "{:width$}  {state:<9}  {:>8}  {:>10}", mount.path, mount.files, size(mount.bytes));
+        if mount.left_files > 0 {
+            let _ = writeln!(text, "  {} files, {} to go", mount.left_files, size(mount.left_bytes));
+        }
+        for conflict in &mount.conflicts {
+            let _ = writeln!(text, "  changed on both sides: {conflict} (keep one of both, delete the other)");
+        }
+        for problem in &mount.problems {
+            let _ = writeln!(text, "  not synced: {problem}");
+        }
+        if let Some(problem) = &mount.problem {
+            let _ = writeln!(text, "  {problem}\n  {}", problem.hint);
+        }
     }
     text
 }

@@ -11,8 +11,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use overside_model::{
-    Answer, ErrorCode, Hop, KeepOrder, Problem, Question, RunnerEntry, RunnerStatus, SessionQuery, Status, UsageDays,
-    UsageReport, UsageSessions, Work, is_runner_name,
+    Answer, ErrorCode, Hop, KeepOrder, MountDecision, Problem, Question, RunnerEntry, RunnerStatus, SessionQuery,
+    Status, UsageDays, UsageReport, UsageSessions, Work, is_runner_name,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -128,6 +128,15 @@ impl Client {
     /// As [`Self::status`], and what the daemon says.
     pub async fn restore(&self, file: &str) -> Result<Vec<Work>, Problem> {
         self.call(Method::POST, "/v1/restore", Value::from(file).to_string().into()).await
+    }
+
+    /// Has a mount go on that halts because one side is gone or empty.
+    ///
+    /// # Errors
+    /// As [`Self::status`]; [`ErrorCode::UnknownName`] for a path that is not mounted.
+    pub async fn decide_mount(&self, decision: &MountDecision) -> Result<(), Problem> {
+        let body = serde_json::to_vec(decision).unwrap_or_default();
+        self.call(Method::POST, "/v1/mounts/decide", body.into()).await
     }
 
     /// Ends the daemon and returns once its environment is gone.

@@ -14,8 +14,8 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use overside_io::local::Listener;
 use overside_model::{
-    Answer, ErrorCode, Hop, KeepOrder, Problem, Question, RunnerEntry, RunnerStatus, SessionQuery, Status, UsageDays,
-    UsageReport, UsageSessions, Work,
+    Answer, ErrorCode, Hop, KeepOrder, MountDecision, Problem, Question, RunnerEntry, RunnerStatus, SessionQuery,
+    Status, UsageDays, UsageReport, UsageSessions, Work,
 };
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
@@ -69,6 +69,10 @@ pub trait Daemon: Send + Sync + 'static {
     /// Brings the work of an archive, an absolute path, into the environment; makes one if there is none.
     async fn restore(&self, file: &str) -> Result<Vec<Work>, Problem> {
         Err(Problem::new(ErrorCode::KeepFailed, format!("this daemon cannot read {file}: it restores no work"), ""))
+    }
+    /// Has a mount go on that halts.
+    fn decide_mount(&self, decision: MountDecision) -> Result<(), Problem> {
+        Err(Problem::new(ErrorCode::UnknownName, format!("{} is not mounted", decision.path), ""))
     }
     /// Every setting as `{name: {value, source, rule, expected, purpose}}`.
     fn settings(&self) -> Map<String, Value>;
@@ -216,6 +220,12 @@ async fn answer(request: Request<Incoming>, daemon: &dyn Daemon, shutdown: Cance
                 Err(problem) => failure(&problem),
             };
         }
+        (&Method::POST, "/v1/mounts/decide") => {
+            return match read_body::<MountDecision>(request).await {
+                Ok(decision) => result(daemon.decide_mount(decision)),
+                Err(problem) => failure(&problem),
+            };
+        }
         (&Method::POST, "/v1/enable") => Command::Enable,
         (&Method::POST, "/v1/disable") => Command::Disable { force },
         (&Method::POST, "/v1/take-over") => Command::TakeOver,
@@ -262,7 +272,7 @@ async fn runners(request: Request<Incoming>, daemon: &dyn Daemon, path: &str) ->
     result.unwrap_or_else(|problem| failure(&problem))
 }
 
-fn result(result: Result<Vec<Work>, Problem>) -> Response<Body> {
+fn result<T: serde::Serialize>(result: Result<T, Problem>) -> Response<Body> {
     match result {
         Ok(work) => json_response(&work),
         Err(problem) => failure(&problem),

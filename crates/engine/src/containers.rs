@@ -10,24 +10,25 @@ use std::{
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use http::Method;
-use overside_docker_api::{Container, Wanted};
+use overside_docker_api::{Container, Mounted, Wanted, bound_volumes};
 use overside_io::BoxedStream;
 use overside_model::{
     EnvironmentId, ErrorCode, PortStatus, Problem, Protocol, Publication, Settings,
     agent::{DYNAMIC_PORTS, LaptopPorts, MAX_ADDRESSES, Operation},
 };
 use overside_ports::{Forwards, Held, Reach, Target};
-use overside_proxy::Publish;
 use overside_tunnel::Link;
 use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::{
+    bindings::Bindings,
     docker,
     environment::Environment,
     gate::{self, UnderWay},
     hub::Hub,
     listeners::Hosts,
+    mounts::Files,
 };
 
 /// Inspections that are under way at a time.
@@ -77,6 +78,8 @@ pub(crate) struct Containers {
     /// Held while one is read, so that an older reading never comes after a newer one.
     known: tokio::sync::Mutex<Known>,
     forwards: Arc<Forwards>,
+    /// Those that have files of the laptop.
+    pub(crate) bindings: Arc<Bindings>,
     hosts: watch::Sender<Arc<Hosts>>,
 }
 
@@ -106,7 +109,7 @@ impl Known {
     }
 }
 
-async fn inspect(link: &Link, name: &str) -> Result<Option<Container>, Problem> {
+pub(crate) async fn inspect(link: &Link, name: &str) -> Result<Option<Container>, Problem> {
     match docker::get_json(link, &format!("/containers/{}/json", docker::escaped(name))).await {
         Ok(inspection) => Ok(Some(Container::of(&inspection))),
         Err(problem) if problem.code == ErrorCode::UnknownName => Ok(None),
@@ -115,16 +118,17 @@ async fn inspect(link: &Link, name: &str) -> Result<Option<Container>, Problem> 
 }
 
 impl Containers {
-    pub(crate) fn new(hub: &Arc<Hub>, id: EnvironmentId) -> Self {
+    pub(crate) fn new(hub: &Arc<Hub>, id: EnvironmentId, files: Option<Arc<dyn Files>>) -> Self {
         let way = Way { hub: Arc::downgrade(hub), id: id.clone(), shared: Mutex::default() };
         let forwards = Arc::new(Forwards::new(Arc::new(way), hub.settings().ports_on_loopback));
+        let bindings = Arc::new(Bindings::new(Arc::downgrade(hub), files));
         let weak = Arc::downgrade(hub);
         // Ends with the forwards.
         tokio::spawn(Forwards::mend(Arc::downgrade(&forwards), move || {
             weak.upgrade().iter().for_each(|hub| hub.show());
         }));
         let (known, hosts) = (tokio::sync::Mutex::default(), watch::Sender::default());
-        Self { hub: Arc::downgrade(hub), id, known, forwards, hosts }
+        Self { hub: Arc::downgrade(hub), id, known, forwards, bindings, hosts }
     }
 
     /// The containers whose listeners belong on this machine.
@@ -144,13 +148,21 @@ impl Containers {
     /// Reads all of them anew.
     pub(crate) async fn read_all(&self, link: &Link) -> Result<(), Problem> {
         let mut known = self.known.lock().await;
-        let list = docker::get_json(link, "/containers/json").await?;
-        let ids: Vec<String> = list
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|container| container["Id"].as_str().map(str::to_owned))
-            .collect();
+        // Those that do not run may have files of the laptop as well.
+        let list = docker::get_json(link, "/containers/json?all=1").await?;
+        let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
+        let id = |container: &Value| container["Id"].as_str().map(str::to_owned);
+        let runs =
+            |container: &&Value| matches!(container["State"].as_str(), Some("running" | "paused" | "restarting"));
+        let ids: Vec<String> = list.iter().filter(runs).filter_map(id).collect();
+        if self.bindings.files().is_some() {
+            let volumes = bound_volumes(&docker::get_json(link, "/volumes").await?);
+            let mounted = list.iter().filter_map(|container| {
+                let name = container["Names"][0].as_str().unwrap_or_default().trim_start_matches('/');
+                Some((id(container)?, name.to_owned(), Mounted::of(container)))
+            });
+            self.bindings.read(volumes, mounted.collect()).await;
+        }
         let read: Vec<_> =
             stream::iter(ids).map(|id| async move { inspect(link, &id).await }).buffered(AT_ONCE).collect().await;
         known.running.clear();
@@ -167,11 +179,27 @@ impl Containers {
         let id = known.find(name).map(|container| container.id.clone());
         let container = inspect(link, id.as_deref().unwrap_or(name)).await?;
         match container.clone() {
-            Some(container) => known.take(container),
+            Some(container) => {
+                self.bindings.learn(&container.id, &container.name, &container.mounted);
+                known.take(container);
+            }
             None => drop(id.and_then(|id| known.running.remove(&id))),
         }
         self.tell(&mut known).await;
         Ok(container)
+    }
+
+    /// Takes an event by which something is gone; false for any other.
+    pub(crate) fn forgets(&self, event: &Value) -> bool {
+        let gone = event["Action"].as_str() == Some("destroy");
+        if let Some(id) = event["Actor"]["ID"].as_str().filter(|_| gone) {
+            match event["Type"].as_str() {
+                Some("container") => self.bindings.removed(id),
+                Some("volume") => self.bindings.volume_removed(id),
+                _ => {}
+            }
+        }
+        gone
     }
 
     async fn tell(&self, known: &mut Known) {
@@ -253,33 +281,27 @@ impl Containers {
     }
 }
 
-/// What a call does to a container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Change {
-    Begins,
-    Ends,
-}
-
-impl Change {
-    /// By the form of the call's path.
-    pub(crate) fn of(method: &Method, shape: &str) -> Option<Self> {
-        match shape {
-            "/containers/{}/start" | "/containers/{}/restart" => Some(Self::Begins),
-            "/containers/{}/stop" | "/containers/{}/kill" => Some(Self::Ends),
-            "/containers/{}" if method == Method::DELETE => Some(Self::Ends),
-            _ => None,
-        }
-    }
-}
-
 /// A call that changes which containers run: its client finds the ports as they are to be when it is answered.
 pub(crate) struct Publishing {
     pub(crate) environment: Arc<Environment>,
     /// As the client says it.
     pub(crate) name: String,
-    pub(crate) change: Change,
+    /// The container is to run when the call is answered, and not to end.
+    pub(crate) begins: bool,
     /// The identifier for which ports are reserved.
     pub(crate) reserved: Mutex<Option<String>>,
+}
+
+/// Removes a container that must not start, if it is one that removes itself: as the engine does when it cannot start it. A
+/// client that waits for the removal would wait for ever.
+pub(crate) async fn abandon(link: &Link, container: &Container) {
+    if !container.removes_itself || container.running {
+        return;
+    }
+    let path = format!("/containers/{}?v=1&force=1", docker::escaped(&container.id));
+    if let Err(problem) = docker::send(link, Method::DELETE, &path, None, docker::nothing()).await {
+        tracing::warn!(%problem, "a container that did not start is not removed");
+    }
 }
 
 impl Publishing {
@@ -320,15 +342,10 @@ fn unavailable(container: &Container, reason: &str) -> Problem {
     Problem::new(ErrorCode::PortUnavailable, message, hint)
 }
 
-#[async_trait]
-impl Publish for Publishing {
-    async fn before(&self) -> Result<(), Problem> {
-        if self.change == Change::Ends {
-            return Ok(());
-        }
+impl Publishing {
+    /// Before a container begins: its ports are reserved here, and the environment knows which it may choose.
+    pub(crate) async fn before(&self, container: &Container) -> Result<(), Problem> {
         let (link, containers) = (&self.environment.link, &self.environment.containers);
-        // That there is no such container, the engine says.
-        let Some(container) = inspect(link, &self.name).await? else { return Ok(()) };
         if container.wanted.is_empty() {
             return Ok(());
         }
@@ -337,18 +354,12 @@ impl Publish for Publishing {
         }
         let fixed: Vec<Publication> = container.wanted.iter().flat_map(Wanted::fixed).collect();
         *self.reserved.lock().unwrap_or_else(PoisonError::into_inner) = Some(container.id.clone());
-        let Err(refused) = containers.forwards.reserve(&container.id, &fixed).await else { return Ok(()) };
-        if container.removes_itself && !container.running {
-            // As the engine does when it cannot start it: a client that waits for the removal would wait for ever.
-            let path = format!("/containers/{}?v=1&force=1", docker::escaped(&container.id));
-            if let Err(problem) = docker::send(link, Method::DELETE, &path, None, docker::nothing()).await {
-                tracing::warn!(%problem, "a container that did not start is not removed");
-            }
-        }
-        Err(unavailable(&container, &refused.to_string()))
+        let reserved = containers.forwards.reserve(&container.id, &fixed).await;
+        reserved.map_err(|refused| unavailable(container, &refused.to_string()))
     }
 
-    async fn after(&self, succeeded: bool) -> Result<(), Problem> {
+    /// After the engine has answered: the ports are as the client is to find them.
+    pub(crate) async fn after(&self, succeeded: bool) -> Result<(), Problem> {
         let (link, containers) = (&self.environment.link, &self.environment.containers);
         let reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner).is_some();
         // Without ports the engine's event is early enough.
@@ -360,7 +371,7 @@ impl Publish for Publishing {
         }
         let container = containers.read(link, &self.name).await?;
         self.release().await;
-        let Some(container) = container.filter(|_| self.change == Change::Begins) else { return Ok(()) };
+        let Some(container) = container.filter(|_| self.begins) else { return Ok(()) };
         let published = container.published.iter().map(|published| published.at);
         let Some(reason) = containers.forwards.problem(published) else { return Ok(()) };
         // Another program was quicker: what cannot be reached must not seem to be.

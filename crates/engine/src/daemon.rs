@@ -7,8 +7,8 @@ use overside_config::{Home, RunnersFile};
 use overside_control::Command;
 use overside_io::local::{BindError, Listener};
 use overside_model::{
-    Answer, ErrorCode, Hop, KeepOrder, Problem, Question, RunnerEntry, RunnerStatus, SessionQuery, State, Status,
-    UsageDays, UsageReport, UsageSessions, Work, settings::TABLE,
+    Answer, ErrorCode, Hop, KeepOrder, MountDecision, Problem, Question, RunnerEntry, RunnerStatus, SessionQuery,
+    State, Status, UsageDays, UsageReport, UsageSessions, Work, settings::TABLE,
 };
 use overside_runner::{MakeProvider, Provider, Suggest};
 use serde_json::{Map, Value, json};
@@ -125,6 +125,11 @@ impl overside_control::Daemon for Stopper {
                 if !work.is_empty() {
                     return Err(lost(&work));
                 }
+                if force {
+                    self.hub.give_up_files(true);
+                } else if let Some(environment) = self.hub.environment() {
+                    environment.bring_back().await.map_err(unforced)?;
+                }
                 let result = self.hub.disable(false);
                 self.until(|state| state == State::Stopped).await;
                 result
@@ -230,6 +235,11 @@ impl overside_control::Daemon for Stopper {
         keep::restore(&environment.link, file).await
     }
 
+    fn decide_mount(&self, decision: MountDecision) -> Result<(), Problem> {
+        let none = || Problem::new(ErrorCode::UnknownName, "there is no environment, and nothing is mounted", "");
+        self.hub.environment().and_then(|environment| environment.files()).ok_or_else(none)?.decide(&decision)
+    }
+
     fn settings(&self) -> Map<String, Value> {
         TABLE
             .iter()
@@ -254,6 +264,12 @@ impl overside_control::Daemon for Stopper {
         }
         Ok(())
     }
+}
+
+/// With the way to stop all the same.
+fn unforced(problem: Problem) -> Problem {
+    let hint = format!("{} `overside stop -f` gives them up.", problem.hint);
+    Problem { hint, ..problem }
 }
 
 /// Longest list in one sentence.

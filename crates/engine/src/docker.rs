@@ -7,6 +7,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Full, Limited, combinators::BoxBody};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use overside_docker_api::first_file;
 use overside_model::{ErrorCode, Problem};
 use overside_tunnel::Link;
 use serde_json::Value;
@@ -107,6 +108,20 @@ pub(crate) async fn get(link: &Link, path: &str) -> Result<(HeaderMap, Bytes), P
 pub(crate) async fn get_json(link: &Link, path: &str) -> Result<Value, Problem> {
     let (_, body) = get(link, path).await?;
     serde_json::from_slice(&body).map_err(|error| unusable(path, error))
+}
+
+/// Reads a file of a container, whether it runs or not; None if there is no such file, or it is longer than `most` bytes.
+pub(crate) async fn file(link: &Link, container: &str, path: &str, most: usize) -> Result<Option<String>, Problem> {
+    let call = format!("/containers/{}/archive?path={}", escaped(container), escaped(path));
+    let answer = match request(link, &call).await {
+        Ok(answer) => answer,
+        Err(problem) if problem.code == ErrorCode::UnknownName => return Ok(None),
+        Err(problem) => return Err(problem),
+    };
+    // The file's headers need some room, too.
+    let Ok(archive) = Limited::new(answer.into_body(), most + MAX_ERROR).collect().await else { return Ok(None) };
+    let archive = archive.to_bytes();
+    Ok(first_file(&archive).map(|file| String::from_utf8_lossy(file).into_owned()))
 }
 
 /// A held stream of JSON values, one a line.

@@ -1,6 +1,9 @@
 //! What the session machine asks for, carried out.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use overside_model::{
     EnvironmentId, ErrorCode, Problem, Progress, SessionId, Settings,
@@ -8,7 +11,7 @@ use overside_model::{
 };
 use overside_runner::{Order, Provider};
 use overside_session::Operation;
-use overside_tunnel::Credentials;
+use overside_tunnel::{Credentials, LinkState};
 use tokio::task::JoinHandle;
 
 use crate::{
@@ -24,6 +27,8 @@ use crate::{
 const PIDS: u64 = 32_768;
 /// Longest time for the agent to freeze or thaw an environment.
 const FREEZE: Duration = Duration::from_secs(20);
+/// Pause before files are tried to be brought back once more.
+const FLUSH_AGAIN: Duration = Duration::from_secs(5);
 /// Longest time for the agent to delete its environment before the provider does it from outside.
 const GRACEFUL_DELETE: Duration = Duration::from_secs(15);
 
@@ -110,6 +115,7 @@ async fn make(hub: &Arc<Hub>, plan: Plan) -> Result<(Record, Arc<Environment>), 
     record.host_key = Some(facts.host_key.clone());
     record.notes = facts.notes;
     hub.record_file.update(&record)?;
+    hub.give_up_files(false);
     step("connect", "Connecting to the engine");
     let swept = provider.clone();
     let environment = Environment::connect(hub, provider, id, credentials, facts.host_key).await?;
@@ -187,12 +193,22 @@ pub(crate) async fn suspend(hub: Arc<Hub>, operation: Operation, environment: Op
             Err(_) => tracing::warn!("what the environment holds is not known: the engine does not answer"),
         }
     }
+    if let Some(environment) = &environment {
+        match environment.bring_back().await {
+            Ok(()) => environment.saved.store(true, Ordering::Relaxed),
+            // It is tried again before the environment is deleted.
+            Err(problem) => tracing::warn!(%problem, "suspended with files that are not on this machine"),
+        }
+    }
     let result = operate(environment, "freeze", AgentOperation::Freeze).await;
     hub.handle_suspended(operation, result);
 }
 
 /// Thaws it.
 pub(crate) async fn resume(hub: Arc<Hub>, operation: Operation, environment: Option<Arc<Environment>>) {
+    if let Some(environment) = &environment {
+        environment.saved.store(false, Ordering::Relaxed);
+    }
     let result = operate(environment, "thaw", AgentOperation::Thaw).await;
     hub.handle_resumed(operation, result);
 }
@@ -226,13 +242,48 @@ pub(crate) async fn delete(
         let _ = task.await;
     }
     let result = match current {
-        Some(current) => destroy(&hub, current).await,
+        Some(current) => {
+            if let Some(environment) = &current.environment {
+                bring_back(&hub, environment).await;
+            }
+            destroy(&hub, current).await
+        }
         None => Ok(()),
     };
     if let Err(problem) = &result {
         tracing::error!(%problem, "an environment could not be removed");
     }
     hub.handle_deleted(operation, result);
+}
+
+/// Brings what containers wrote to this machine, or waits until a person says that it may be lost. What is out of contact is
+/// not waited for.
+async fn bring_back(hub: &Arc<Hub>, environment: &Environment) {
+    let mounted = environment.files().is_some_and(|files| !files.status().is_empty());
+    if !mounted || environment.saved.load(Ordering::Relaxed) {
+        return;
+    }
+    let lost = async {
+        let mut state = environment.link.state();
+        // The sender's end is as good.
+        let _ = state.wait_for(|state| !matches!(state, LinkState::Up(_))).await;
+    };
+    let flushed = async {
+        if let Err(problem) = within(FREEZE, "thaw", environment.link.operate(AgentOperation::Thaw)).await {
+            tracing::warn!(%problem, "a frozen environment brings nothing back");
+        }
+        while let Err(problem) = environment.bring_back().await {
+            tracing::warn!(%problem, "an environment is not deleted yet");
+            hub.tell_files_left(Some(problem));
+            tokio::time::sleep(FLUSH_AGAIN).await;
+        }
+    };
+    tokio::select! {
+        () = flushed => {}
+        () = lost => {}
+        () = hub.files_given_up() => tracing::info!("files in the environment are given up"),
+    }
+    hub.tell_files_left(None);
 }
 
 async fn destroy(hub: &Hub, current: Current) -> Result<(), Problem> {

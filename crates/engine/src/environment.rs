@@ -1,6 +1,9 @@
 //! The environment of the session while it is connected.
 
-use std::sync::{Arc, Weak};
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicBool, Ordering},
+};
 
 use async_trait::async_trait;
 use overside_io::BoxedStream;
@@ -10,18 +13,21 @@ use overside_tunnel::{Credentials, Laptop, Link, LinkState};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+#[cfg(unix)]
+use crate::roots::Roots;
 use crate::{
     containers::{self, Containers},
     docker::Lines,
     hub::Hub,
     laptop::Here,
     listeners,
+    mounts::Files,
 };
 
-/// Events after which other containers run, or have other names or ports:
-/// `{"type":["container","network"],"event":["start","die","rename","connect","disconnect"]}`.
-const EVENTS: &str = "/events?filters=%7B%22type%22%3A%5B%22container%22%2C%22network%22%5D%2C%22event%22%3A%5B\
-    %22start%22%2C%22die%22%2C%22rename%22%2C%22connect%22%2C%22disconnect%22%5D%7D";
+/// Events after which other containers run, or have other names or ports, and of those and of volumes that are gone:
+/// `{"type":["container","network","volume"],"event":["start","die","rename","connect","disconnect","destroy"]}`.
+const EVENTS: &str = "/events?filters=%7B%22type%22%3A%5B%22container%22%2C%22network%22%2C%22volume%22%5D%2C%22event%22\
+    %3A%5B%22start%22%2C%22die%22%2C%22rename%22%2C%22connect%22%2C%22disconnect%22%2C%22destroy%22%5D%7D";
 
 /// A connected environment. Its watchers end with it.
 #[derive(Debug)]
@@ -29,6 +35,8 @@ pub(crate) struct Environment {
     pub(crate) id: EnvironmentId,
     pub(crate) link: Link,
     pub(crate) containers: Containers,
+    /// All that containers wrote is on this machine, and they have not moved since.
+    pub(crate) saved: AtomicBool,
     _watchers: DropGuard,
     stop: CancellationToken,
 }
@@ -62,9 +70,22 @@ impl Environment {
     ) -> Result<Self, Problem> {
         let streams = Arc::new(Streams { hub: Arc::downgrade(hub), provider, id: id.clone() });
         let link = Link::establish(streams, credentials, host_key, hub.patience.subscribe()).await?;
-        let containers = Containers::new(hub, id.clone());
+        let containers = Containers::new(hub, id.clone(), files(hub, &link));
         let stop = CancellationToken::new();
-        Ok(Self { id, link, containers, _watchers: stop.clone().drop_guard(), stop })
+        Ok(Self { id, link, containers, saved: AtomicBool::new(false), _watchers: stop.clone().drop_guard(), stop })
+    }
+
+    /// Who brings the laptop's files, if anybody does.
+    pub(crate) fn files(&self) -> Option<Arc<dyn Files>> {
+        self.containers.bindings.files().cloned()
+    }
+
+    /// Brings all that containers wrote to this machine.
+    pub(crate) async fn bring_back(&self) -> Result<(), Problem> {
+        match self.files() {
+            Some(files) if !self.saved.load(Ordering::Relaxed) => files.flush(&[]).await,
+            _ => Ok(()),
+        }
     }
 
     /// Begins to tell the hub which containers run, and when the environment is lost.
@@ -107,6 +128,18 @@ impl Environment {
     }
 }
 
+#[cfg(unix)]
+fn files(hub: &Arc<Hub>, link: &Link) -> Option<Arc<dyn Files>> {
+    let directory = hub.home.session().join("mounts");
+    Some(Arc::new(Roots::new(hub, directory, link)))
+}
+
+/// Nobody reads and writes files there yet, and mounts are refused with that.
+#[cfg(not(unix))]
+fn files(_: &Arc<Hub>, _: &Link) -> Option<Arc<dyn Files>> {
+    None
+}
+
 async fn follow_link(mut state: watch::Receiver<LinkState>, report: impl Fn(Option<Problem>, bool)) {
     loop {
         let now = state.borrow_and_update().clone();
@@ -131,6 +164,9 @@ async fn follow_containers(environment: &Weak<Environment>) -> Result<(), Proble
     drop(present);
     while let Some(event) = events.next().await {
         let present = environment.upgrade().ok_or_else(gone)?;
+        if present.containers.forgets(&event) {
+            continue;
+        }
         // One that cannot be inspected must not hide what happens to the others; the stream ends where the engine does.
         if let Some(id) = containers::concerned(&event)
             && let Err(problem) = present.containers.read(&present.link, id).await

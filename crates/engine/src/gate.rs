@@ -1,17 +1,17 @@
 //! Lets calls of Docker clients through to the environment, or holds, answers or refuses them.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use overside_docker_api::{Class, IdleAnswer, Route, answer_without_engine, engine_headers, facts_of_any};
 use overside_io::BoxedStream;
 use overside_model::{ErrorCode, Problem};
-use overside_proxy::{Admission, Call, Dial, Gate as ProxyGate, Keep, Publish};
+use overside_proxy::{Admission, Around, Call, Dial, Gate as ProxyGate, Keep};
 use overside_session::{ActivityId, Call as SessionCall, CallKind, Client, Decision, Gate};
 
 use crate::{
+    around::{self, Errand},
     clients::client,
-    containers::{Change, Publishing},
     environment::Environment,
     hub::Hub,
     last_answers::LastAnswers,
@@ -139,14 +139,14 @@ impl ProxyGate for Doorkeeper {
                         let name = name.clone();
                         Box::new(move |answer| answers.keep(&name, question, answer)) as Keep
                     });
-                    let change = Change::of(call.method, call.route.shape).zip(call.route.name);
-                    let publish = change.map(|(change, name)| {
-                        let (environment, reserved) = (environment.clone(), Mutex::default());
-                        Box::new(Publishing { environment, name: name.to_owned(), change, reserved })
-                            as Box<dyn Publish>
-                    });
+                    let errand = Errand::of(&call, &environment);
+                    let keep = keep
+                        .or_else(|| errand.as_ref()?.keep(&call))
+                        .or_else(|| around::keep_exec(&call, &environment));
+                    let flush = around::flush(&call, &environment);
+                    let around = errand.map(|errand| Box::new(errand) as Box<dyn Around>);
                     let engine = Arc::new(EngineStreams { under_way: under_way.clone(), environment, name });
-                    return Ok(Admission::Forward { engine, held: Box::new(under_way), keep, publish });
+                    return Ok(Admission::Forward { engine, held: Box::new(under_way), keep, around, flush });
                 }
                 Passage::Local => match answer_without_engine(&call.route, &self.hub.facts()) {
                     Some(answer) => return Ok(Admission::Answer(answer)),

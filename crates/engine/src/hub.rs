@@ -56,6 +56,8 @@ pub(crate) struct Hub {
     facts: Mutex<Value>,
     /// Wakes the task that keeps the machine's deadlines.
     deadline_changed: Notify,
+    /// A person lets files be lost that could not be brought back.
+    give_up_files: watch::Sender<bool>,
 }
 
 struct Inner {
@@ -72,6 +74,8 @@ struct Inner {
     first_use: bool,
     /// The next start goes on with the session of another computer.
     take_over: bool,
+    /// Why an environment is not deleted yet.
+    files_left: Option<Problem>,
     /// The effect that is under way.
     task: Option<JoinHandle<()>>,
     context_problem: Option<Problem>,
@@ -139,6 +143,7 @@ impl Hub {
             current: None,
             first_use: facts.is_null(),
             take_over: false,
+            files_left: None,
             task: None,
             context_problem: None,
             login_problem: None,
@@ -166,7 +171,25 @@ impl Hub {
             status,
             facts: Mutex::new(facts),
             deadline_changed: Notify::new(),
+            give_up_files: watch::Sender::new(false),
         })
+    }
+
+    /// Why an environment is not deleted yet, for people to see.
+    pub(crate) fn tell_files_left(self: &Arc<Self>, problem: Option<Problem>) {
+        self.lock().files_left = problem;
+        self.show();
+    }
+
+    /// Whether the files may be lost for which a deletion waits.
+    pub(crate) fn give_up_files(&self, give_up: bool) {
+        self.give_up_files.send_replace(give_up);
+    }
+
+    /// Waits until they may.
+    pub(crate) async fn files_given_up(&self) {
+        // The sender lives as long as this does.
+        let _ = self.give_up_files.subscribe().wait_for(|give_up| *give_up).await;
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -10,6 +10,9 @@
 //! carrying out what the machine asks for. Nothing here decides: rules live in `session`, routes in `docker-api`.
 
 mod accounts;
+mod around;
+mod bind_sources;
+mod bindings;
 mod calendar;
 mod clients;
 mod containers;
@@ -25,7 +28,10 @@ mod keep;
 mod laptop;
 mod last_answers;
 mod listeners;
+mod mounts;
 mod record;
+#[cfg(unix)]
+mod roots;
 mod runners;
 
 pub use daemon::{Daemon, Stopper, Wiring};

@@ -48,6 +48,9 @@ pub const MAX_LISTENERS_LINE: u64 = 256 * 1024;
 /// Longest first line of a stream to a port, in bytes.
 pub const MAX_PORT_LINE: usize = 64;
 
+/// The path by which a paced `direct-streamlocal` channel asks for what serves the laptop's files: one bind mount a channel.
+pub const FILES: &str = "/files";
+
 /// Numbers out of which an environment's engine chooses where it may choose: below those that laptops use for outgoing
 /// connections (Linux from 32768, others from 49152), so that they are mostly free there.
 pub const DYNAMIC_PORTS: std::ops::RangeInclusive<u16> = 30_720..=32_767;
@@ -61,6 +64,10 @@ pub const LAPTOP: &str = "laptop";
 
 /// The same for what a container sends by UDP: the stream carries one sender's datagrams, as those of [`PORTS`] do.
 pub const LAPTOP_DATAGRAMS: &str = "laptop-datagrams";
+
+/// Where the laptop's files lie in an environment: a file of the laptop is at its own path below this one, with `/C/x` for
+/// `C:\x`. So what an answer of the engine says of a place tells which file is meant, without anybody remembering it.
+pub const LAPTOP_FILES: &str = "/.overside/laptop";
 
 /// A port that a container listens on in the environment's own network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

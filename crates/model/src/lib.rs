@@ -21,8 +21,8 @@ pub use problem::{ErrorCode, Problem};
 pub use runner::{Answer, Hop, HopStatus, HostKey, Question, RunnerEntry, RunnerStatus, is_runner_name};
 pub use settings::{Language, Settings};
 pub use status::{
-    AwakeReason, DesktopSettings, IgnoredPoller, KeepOrder, MountStatus, PortStatus, Progress, Prompt, PromptReason,
-    SessionStatus, State, Status, Usage, Work, WorkKind,
+    AwakeReason, DesktopSettings, IgnoredPoller, KeepOrder, MountDecision, MountState, MountStatus, PortStatus,
+    Progress, Prompt, PromptReason, SessionStatus, State, Status, Usage, Work, WorkKind,
 };
 pub use time::Moment;
 pub use usage::{SessionQuery, UsageDay, UsageDays, UsagePeriod, UsageReport, UsageSession, UsageSessions, UsageSpan};

@@ -60,6 +60,12 @@ pub enum ErrorCode {
     StartTimedOut,
     /// A port that a container publishes cannot be listened on here.
     PortUnavailable,
+    /// A file or directory of the laptop cannot be mounted, or is not synced any more.
+    MountFailed,
+    /// A directory of the laptop has more than the limits of a mount allow.
+    MountTooLarge,
+    /// What containers wrote is not on the laptop yet.
+    FilesLeft,
     /// A request that cannot be forwarded safely.
     RequestRefused,
     /// The user stopped the session while the call waited.

@@ -111,6 +111,10 @@ pub struct Settings {
     pub ports_of_host_network: bool,
     /// What containers reach of this machine.
     pub host_access: HostAccess,
+    /// Most files, directories and links of a bind mount, 1 to 10,000,000.
+    pub mount_max_files: u64,
+    /// Most bytes of a bind mount, 1 MiB to 64 TiB.
+    pub mount_max_bytes: u64,
     /// Start the desktop app when the user logs in.
     pub start_at_login: bool,
     /// Show the desktop's notifications.
@@ -148,6 +152,8 @@ impl Default for Settings {
             ports_on_loopback: false,
             ports_of_host_network: true,
             host_access: HostAccess::All,
+            mount_max_files: 200_000,
+            mount_max_bytes: 20 << 30,
             start_at_login: false,
             notifications: true,
             language: Language::System,
@@ -309,6 +315,20 @@ pub const TABLE: &[Setting] = &[
             ports => ports.to_string().into(),
         },
         set: |s, v| host_access(v).map(|access| s.host_access = access),
+    },
+    Setting {
+        name: "mounts.max-files",
+        expected: "a number from 1 to 10000000, such as 200000",
+        purpose: "Files of this machine that a bind mount may have; of more it says where they are.",
+        get: |s| s.mount_max_files.into(),
+        set: |s, v| count(v, 10_000_000).map(|files| s.mount_max_files = files),
+    },
+    Setting {
+        name: "mounts.max-bytes",
+        expected: "a size from 1MiB to 64TiB, such as 20GiB",
+        purpose: "What the files of a bind mount may have in all.",
+        get: |s| size_text(s.mount_max_bytes),
+        set: |s, v| size(v, 1 << 20, 64 << 40).map(|bytes| s.mount_max_bytes = bytes),
     },
     Setting {
         name: "start-at-login",
@@ -483,6 +503,11 @@ fn cpus(value: &Value) -> Option<u64> {
     (0.1..=1024.0).contains(&number).then(|| (number * 1000.0).round() as u64)
 }
 
+fn count(value: &Value, most: u64) -> Option<u64> {
+    let number = value.as_u64().or_else(|| value.as_str()?.parse().ok())?;
+    (1..=most).contains(&number).then_some(number)
+}
+
 fn cpus_value(milli: u64) -> Value {
     if milli.is_multiple_of(1000) { (milli / 1000).into() } else { (milli as f64 / 1000.0).into() }
 }
@@ -559,6 +584,8 @@ mod tests {
             ("pollers.never-count", json!(["a\nb"])),
             ("language", json!("klingon")),
             ("notifications", json!("maybe")),
+            ("mounts.max-files", json!(0)),
+            ("mounts.max-bytes", json!("1KiB")),
             ("price-per-hour", json!(-1)),
             ("price-per-hour", json!("NaN")),
         ] {

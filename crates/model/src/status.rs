@@ -138,12 +138,60 @@ pub struct PortStatus {
     pub problem: Option<String>,
 }
 
-/// A bind mount.
+/// What a bind mount is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+#[serde(rename_all = "kebab-case")]
+pub enum MountState {
+    /// Not connected to the environment.
+    Waiting,
+    /// Both sides are read.
+    Scanning,
+    /// Files are on their way.
+    Syncing,
+    /// It asks what is to be done.
+    Halted,
+    /// It does not go on.
+    Failed,
+    /// Both sides are alike.
+    #[serde(other)]
+    Synced,
+}
+
+/// What is to be done with a mount that halts because one side is gone or empty.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+pub struct MountDecision {
+    /// Its path on the laptop.
+    pub path: String,
+    /// What is missing is brought back from the other side; otherwise it is deleted there, too.
+    pub restore: bool,
+}
+
+/// A file or directory of the laptop that containers have mounted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct MountStatus {
-    /// The directory on the laptop.
+    /// Its path on the laptop.
     pub path: String,
+    /// What it is at.
+    pub state: MountState,
+    /// Containers may only read it: changes go one way.
+    pub read_only: bool,
+    /// Files, directories and links on the laptop.
+    pub files: u64,
+    /// Bytes of files there.
+    pub bytes: u64,
+    /// Files that are on their way.
+    pub left_files: u64,
+    /// Bytes that are on their way.
+    pub left_bytes: u64,
+    /// Versions that were kept beside others, and are still there; paths in it.
+    pub conflicts: Vec<String>,
+    /// Files that cannot be brought, and why.
+    pub problems: Vec<String>,
+    /// Why it halts or failed.
+    pub problem: Option<Problem>,
 }
 
 /// What kind of work is in an environment.

@@ -6,8 +6,8 @@ use std::path::Path;
 use overside_config::{Home, SettingsFile, write_atomically};
 use overside_desktop::{connection::Connection, link::Link, words::user_language};
 use overside_model::{
-    Diagnosis, ErrorCode, Hop, KeepOrder, Problem, Question, RunnerEntry, RunnerStatus, SessionQuery, UsageDays,
-    UsageSessions, Work,
+    Diagnosis, ErrorCode, Hop, KeepOrder, MountDecision, Problem, Question, RunnerEntry, RunnerStatus, SessionQuery,
+    UsageDays, UsageSessions, Work,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -106,6 +106,11 @@ pub(crate) async fn disable(force: bool, connection: State<'_, Connection>) -> A
 #[tauri::command]
 pub(crate) async fn retry(connection: State<'_, Connection>) -> Answer {
     connection.client().retry().await.map(drop)
+}
+
+#[tauri::command]
+pub(crate) async fn decide_mount(decision: MountDecision, connection: State<'_, Connection>) -> Answer {
+    connection.client().decide_mount(&decision).await
 }
 
 #[tauri::command]

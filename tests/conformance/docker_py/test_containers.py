@@ -1,6 +1,5 @@
 """Containers from their making to their end."""
 
-import os
 import time
 
 import docker
@@ -427,16 +426,3 @@ def test_a_random_port_is_a_number(kit, api, record):
 def test_a_short_id_names_a_container(kit, api, record):
     container = kit.create(name="long")
     record(api.inspect_container(container[:12])["Name"])
-
-
-def test_a_bind_mount_is_refused_with_a_clear_400(plain, record):
-    """The one difference that is wanted as long as Overside has no bind mounts: it must be a sentence."""
-    host = plain.create_host_config(binds=["/overside-conformance:/data"])
-    try:
-        plain.create_container(BASE, "true", host_config=host)
-    except docker.errors.APIError as error:
-        assert error.status_code == 400
-        assert "/overside-conformance" in error.explanation and "mount" in error.explanation.lower()
-    else:
-        assert os.environ["CONFORMANCE_SIDE"] == "direct"
-    record("accepted directly, refused through Overside")

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use overside_model::{
     Answer, AwakeReason, DesktopSettings, Diagnosis, EnvironmentId, ErrorCode, Hop, HopStatus, HostKey, IgnoredPoller,
-    Language, LogLine, MountStatus, PortStatus, Problem, Progress, Prompt, PromptReason, Protocol, Question,
-    RunnerStatus, SessionId, SessionQuery, SessionStatus, State, Status, Usage, UsageDay, UsageDays, UsagePeriod,
-    UsageReport, UsageSession, UsageSessions, UsageSpan, Work, WorkKind,
+    Language, LogLine, MountDecision, MountState, MountStatus, PortStatus, Problem, Progress, Prompt, PromptReason,
+    Protocol, Question, RunnerStatus, SessionId, SessionQuery, SessionStatus, State, Status, Usage, UsageDay,
+    UsageDays, UsagePeriod, UsageReport, UsageSession, UsageSessions, UsageSpan, Work, WorkKind,
 };
 use ts_rs::{Config, TS};
 
@@ -47,6 +47,8 @@ fn typescript() -> String {
         declaration::<PortStatus>,
         declaration::<Protocol>,
         declaration::<MountStatus>,
+        declaration::<MountState>,
+        declaration::<MountDecision>,
         declaration::<RunnerStatus>,
         declaration::<Question>,
         declaration::<HostKey>,

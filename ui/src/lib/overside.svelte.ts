@@ -90,6 +90,11 @@ export class Overside {
     this.switchProblem = await this.attempt(() => this.backend.retry());
   }
 
+  /** Has a mount go on; returns the refusal. */
+  async decideMount(path: string, restore: boolean): Promise<Problem | null> {
+    return this.attempt(() => this.backend.decideMount({ path, restore }));
+  }
+
   async startDaemon(): Promise<void> {
     this.daemonProblem = await this.attempt(() => this.backend.startDaemon());
   }

@@ -28,7 +28,7 @@ use rustix::{
     process::{Pid, WaitOptions, wait},
 };
 
-use super::{listeners::Listeners, mounts, netlink, overlay, rootlesskit};
+use super::{files, listeners::Listeners, mounts, netlink, overlay, rootlesskit};
 use crate::{
     network::{LAPTOP, LAPTOP_PORT, NAME_SERVER, NAMES_PORT},
     problem::{During, internal},
@@ -206,6 +206,19 @@ impl Init<'_> {
             Command::Listeners { id, containers } => {
                 let listeners = self.listeners.read(&containers);
                 tell(self.wire, &Event::Answer { id, listeners })?;
+            }
+            Command::Files { id } => {
+                let stream = files::start();
+                if let Err(error) = &stream {
+                    // To the engine's log.
+                    eprintln!("the laptop's files are not served: {error}");
+                }
+                wire::send(
+                    self.wire,
+                    &Event::Answer { id, listeners: Vec::new() },
+                    stream.ok().as_ref().map(AsFd::as_fd),
+                )
+                .during("talking to the agent")?;
             }
             Command::PortsChosen => {
                 let _ = choose_ports_from(OUTGOING_PORTS);

@@ -40,6 +40,9 @@ pub(super) fn enter(plan: &Plan) -> Result<(), Problem> {
     for path in ["tmp", "var/tmp"] {
         memory(&root.join(path), 0o1777, MountFlags::NOSUID | MountFlags::NODEV)?;
     }
+    let files = root.join("var/lib/docker/overside");
+    directory(&files)?;
+    bind(&files, &root.join(tree::FILES))?;
     if let Some((version, hierarchies)) = &plan.cgroups {
         cgroups(&root.join("sys/fs/cgroup"), *version, hierarchies, plan.privileged)?;
     }

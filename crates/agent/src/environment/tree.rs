@@ -19,7 +19,7 @@ use crate::{
 const PLACES: [&str; 5] = ["/mnt", "/media", "/srv", "/opt", "/tmp"];
 
 /// Directories of the engine's own, mounted by [`super::init`] or below.
-const DIRECTORIES: [&str; 9] = ["proc", "sys", "dev", "run", "tmp", "root", "opt", "etc/docker", "var/tmp"];
+const DIRECTORIES: [&str; 10] = ["proc", "sys", "dev", "run", "tmp", "root", "opt", "etc/docker", "var/tmp", FILES];
 
 const LINKS: [(&str, &str); 5] = [
     ("usr/bin", "bin"),
@@ -29,6 +29,9 @@ const LINKS: [(&str, &str); 5] = [
     // Changes while the environment starts.
     (super::init::RESOLVER, "etc/resolv.conf"),
 ];
+
+/// Where the laptop's files are, and those on their way: on the file system of the engine's data, but not in its directory.
+pub(super) const FILES: &str = ".overside";
 
 /// Builds the tree and puts it where [`place`] says.
 pub(super) fn build(plan: &Plan) -> Result<(), Problem> {

@@ -115,6 +115,11 @@ impl Environment {
         self.link.exchange(address).await
     }
 
+    /// A stream to what serves the laptop's files.
+    pub(crate) async fn files(&self) -> io::Result<UnixStream> {
+        self.link.files().await
+    }
+
     /// The client to whose machine connections go from now on: the one that has come last.
     pub(crate) fn set_client(&self, client: Handle) {
         self.client.send_replace(Some(client));

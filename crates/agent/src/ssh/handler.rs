@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
-use overside_model::agent::{ENGINE_SOCKET, LISTENERS, PORTS, STREAM_PREFIX, SUBSYSTEM};
+use overside_model::agent::{ENGINE_SOCKET, FILES, LISTENERS, PORTS, STREAM_PREFIX, SUBSYSTEM};
 use russh::{
     Channel, ChannelId, ChannelOpenFailure, Error, Pty,
     keys::{Algorithm, PublicKey},
@@ -77,8 +77,9 @@ impl russh::server::Handler for Handler {
             Some(path) => (true, path),
             None => (false, socket_path),
         };
-        let (ports, listened) = (paced && socket_path == PORTS, paced && socket_path == LISTENERS);
-        if !ports && !listened && socket_path != ENGINE_SOCKET && socket_path != OLD_ENGINE_SOCKET {
+        let asks = |path| paced && socket_path == path;
+        let (ports, files, listened) = (asks(PORTS), asks(FILES), asks(LISTENERS));
+        if !ports && !files && !listened && socket_path != ENGINE_SOCKET && socket_path != OLD_ENGINE_SOCKET {
             reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
             return Ok(());
         }
@@ -86,6 +87,8 @@ impl russh::server::Handler for Handler {
         let environment = Arc::clone(&self.environment);
         if ports {
             tokio::spawn(ports::serve(paced::accept(channel), environment));
+        } else if files {
+            tokio::spawn(paced::to_files(channel, environment));
         } else if listened {
             tokio::spawn(listeners::serve(paced::accept(channel), environment));
         } else if paced {

@@ -39,6 +39,20 @@ pub(super) async fn to_engine(channel: Channel<Msg>, environment: Arc<Environmen
     }
 }
 
+/// Joins a paced stream to what serves the laptop's files.
+pub(super) async fn to_files(channel: Channel<Msg>, environment: Arc<Environment>) {
+    let client = accept(channel);
+    match environment.files().await {
+        Ok(files) => {
+            let (from_files, to_files) = files.into_split();
+            if let Err(error) = join(client, Bytes::new(), from_files, to_files).await {
+                tracing::debug!(%error, "a stream of files ended early");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "the laptop's files cannot be served"),
+    }
+}
+
 /// Copies both ways until both have ended, or the client is gone: the far end must notice that even while it has nothing to
 /// say and the client had ended its input before.
 pub(super) async fn join(

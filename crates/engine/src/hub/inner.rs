@@ -99,12 +99,18 @@ impl Inner {
                 _ => Vec::new(),
             },
             ports: self.environment().map(|environment| environment.containers.ports()).unwrap_or_default(),
-            mounts: Vec::new(),
+            mounts: self
+                .environment()
+                .and_then(|environment| environment.files())
+                .map(|files| files.status())
+                .unwrap_or_default(),
             error: self
                 .blocked
                 .clone()
+                .or_else(|| self.files_left.clone())
                 .or(view.error)
                 .or(link_problem)
+                .or_else(|| self.environment()?.containers.bindings.problem())
                 .or_else(|| self.context_problem.clone())
                 .or_else(|| self.login_problem.clone())
                 .or_else(|| self.accounts.problem())

@@ -7,6 +7,7 @@ mod diagnose;
 mod isolation;
 mod laptop;
 mod life;
+mod mounts;
 mod policy;
 mod ports;
 mod servers;

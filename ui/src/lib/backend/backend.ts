@@ -1,4 +1,4 @@
-import type { Answer, Diagnosis, Hop, Problem, Question, RunnerStatus, SessionQuery, Status, UsageDays, UsageSessions, Work } from '../generated/model';
+import type { Answer, Diagnosis, Hop, MountDecision, Problem, Question, RunnerStatus, SessionQuery, Status, UsageDays, UsageSessions, Work } from '../generated/model';
 
 /**
  * The way to the daemon: not tried yet, answering, or gone.
@@ -50,6 +50,8 @@ export interface Backend {
   retry(): Promise<void>;
   settings(): Promise<Settings>;
   setSetting(name: string, value: unknown): Promise<void>;
+  /** Has a mount go on that halts because one side is gone or empty. */
+  decideMount(decision: MountDecision): Promise<void>;
   /** Suspends the environment. */
   idle(): Promise<void>;
   /** Resumes the suspended environment. */

@@ -2,6 +2,7 @@ import type {
   Answer,
   Diagnosis,
   Hop,
+  MountDecision,
   Problem,
   Question,
   RunnerStatus,
@@ -198,6 +199,10 @@ export class MockBackend implements Backend {
   async retry(): Promise<void> {
     this.answer('retry');
     this.become({ kind: 'here', status: example('starting') });
+  }
+
+  async decideMount(decision: MountDecision): Promise<void> {
+    this.answer(`decideMount ${decision.path} ${decision.restore ? 'restore' : 'accept'}`);
   }
 
   async settings(): Promise<Settings> {

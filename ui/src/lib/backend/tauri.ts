@@ -13,6 +13,7 @@ export const tauriBackend: Backend = {
   retry: () => invoke<void>('retry'),
   settings: () => invoke<Settings>('settings'),
   setSetting: (name, value) => invoke<void>('set_setting', { name, value }),
+  decideMount: (decision) => invoke<void>('decide_mount', { decision }),
   idle: () => invoke<void>('idle'),
   resume: () => invoke<void>('resume'),
   later: () => invoke<void>('later'),

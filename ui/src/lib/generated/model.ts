@@ -487,13 +487,67 @@ problem: string | null, };
 export type Protocol = "tcp" | "udp";
 
 /**
- * A bind mount.
+ * A file or directory of the laptop that containers have mounted.
  */
 export type MountStatus = { 
 /**
- * The directory on the laptop.
+ * Its path on the laptop.
  */
-path: string, };
+path: string, 
+/**
+ * What it is at.
+ */
+state: MountState, 
+/**
+ * Containers may only read it: changes go one way.
+ */
+read_only: boolean, 
+/**
+ * Files, directories and links on the laptop.
+ */
+files: number, 
+/**
+ * Bytes of files there.
+ */
+bytes: number, 
+/**
+ * Files that are on their way.
+ */
+left_files: number, 
+/**
+ * Bytes that are on their way.
+ */
+left_bytes: number, 
+/**
+ * Versions that were kept beside others, and are still there; paths in it.
+ */
+conflicts: Array<string>, 
+/**
+ * Files that cannot be brought, and why.
+ */
+problems: Array<string>, 
+/**
+ * Why it halts or failed.
+ */
+problem: Problem | null, };
+
+/**
+ * What a bind mount is at.
+ */
+export type MountState = "waiting" | "scanning" | "syncing" | "halted" | "failed" | "synced";
+
+/**
+ * What is to be done with a mount that halts because one side is gone or empty.
+ */
+export type MountDecision = { 
+/**
+ * Its path on the laptop.
+ */
+path: string, 
+/**
+ * What is missing is brought back from the other side; otherwise it is deleted there, too.
+ */
+restore: boolean, };
 
 /**
  * A runner that settings can name.
@@ -657,4 +711,4 @@ work?: Array<Work>, };
 /**
  * Why something failed, for programs: shells match on this, never on text. A code is added when a consumer needs it.
  */
-export type ErrorCode = "stopped" | "invalid-settings" | "socket-path" | "already-running" | "daemon-unreachable" | "agent-missing" | "agent-incompatible" | "engine-missing" | "runner-unsuitable" | "disk-full" | "runner-unreachable" | "host-key-unknown" | "host-key-changed" | "key-locked" | "keyring-unavailable" | "runner-refused" | "engine-failed" | "host-key-mismatch" | "login-refused" | "tunnel-lost" | "session-elsewhere" | "context-elsewhere" | "environment-lost" | "start-timed-out" | "port-unavailable" | "request-refused" | "cancelled" | "suspended" | "fair-use" | "work-would-be-lost" | "keep-failed" | "policy" | "unknown-name" | "daemon-incompatible" | "internal" | "unknown";
+export type ErrorCode = "stopped" | "invalid-settings" | "socket-path" | "already-running" | "daemon-unreachable" | "agent-missing" | "agent-incompatible" | "engine-missing" | "runner-unsuitable" | "disk-full" | "runner-unreachable" | "host-key-unknown" | "host-key-changed" | "key-locked" | "keyring-unavailable" | "runner-refused" | "engine-failed" | "host-key-mismatch" | "login-refused" | "tunnel-lost" | "session-elsewhere" | "context-elsewhere" | "environment-lost" | "start-timed-out" | "port-unavailable" | "mount-failed" | "mount-too-large" | "files-left" | "request-refused" | "cancelled" | "suspended" | "fair-use" | "work-would-be-lost" | "keep-failed" | "policy" | "unknown-name" | "daemon-incompatible" | "internal" | "unknown";

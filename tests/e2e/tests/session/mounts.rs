@@ -1,0 +1,211 @@
+//! Bind mounts, as a daily user of docker expects them: the laptop's files are there when a container starts, and what it wrote
+//! is on the laptop when the command returns.
+
+use std::{os::unix::fs::MetadataExt as _, path::Path};
+
+use anyhow::{Context as _, Result, ensure};
+use overside_e2e::{docker, load};
+use overside_testkit::{Daemon, IMAGE, LIMIT, Running, TempHome, clients};
+
+/// A directory of the laptop with a file in it.
+fn project(home: &TempHome) -> Result<String> {
+    let directory = home.scratch().join("project");
+    fs_err::create_dir_all(directory.join("src"))?;
+    fs_err::write(directory.join("src/in"), "in")?;
+    Ok(directory.to_str().context("the path is text")?.to_owned())
+}
+
+fn read(project: &str, file: &str) -> Result<String> {
+    Ok(fs_err::read_to_string(Path::new(project).join(file))?)
+}
+
+fn begin(home: &TempHome) -> Result<(Daemon<'_>, String)> {
+    let daemon = Daemon::enabled(home)?;
+    load(home)?;
+    Ok((daemon, project(home)?))
+}
+
+/// `docker` with the shell of the test image, and what it says.
+fn shell(home: &TempHome, options: &[&str], script: &str) -> Result<String> {
+    let arguments = [&["run", "--rm"], options, &[IMAGE, "sh", "-c", script]].concat();
+    Ok(docker(home, &arguments)?.success()?.out())
+}
+
+#[test]
+fn what_a_container_wrote_is_on_the_laptop_when_run_returns_every_time() -> Result<()> {
+    let home = TempHome::new()?;
+    let (_daemon, project) = begin(&home)?;
+    let bind = format!("{project}:/app");
+    for round in 0..100 {
+        let script =
+            format!("cat /app/src/in; mkdir -p /app/out; echo {round} > /app/out/{round}; echo {round} > /app/last");
+        ensure!(shell(&home, &["-v", &bind], &script)? == "in");
+        ensure!(read(&project, "last")? == format!("{round}\n"), "round {round}");
+        ensure!(read(&project, &format!("out/{round}"))? == format!("{round}\n"), "round {round}");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_way_in_which_a_command_ends_brings_its_files() -> Result<()> {
+    let home = TempHome::new()?;
+    let (_daemon, project) = begin(&home)?;
+    let bind = format!("{project}:/app");
+    let wait = ["run", "--detach", "--init", "--name", "web", "-v", &bind, IMAGE, "sh", "-c"];
+    docker(
+        &home,
+        &[&wait[..], &["trap 'echo stopped > /app/stopped; exit' TERM; echo up; while :; do sleep 1; done"]].concat(),
+    )?
+    .success()?;
+    docker(&home, &["exec", "web", "sh", "-c", "echo exec > /app/exec"])?.success()?;
+    ensure!(read(&project, "exec")? == "exec\n");
+    docker(&home, &["exec", "web", "sh", "-c", "echo again > /app/exec; exit 3"])?;
+    ensure!(read(&project, "exec")? == "again\n");
+    docker(&home, &["stop", "web"])?.success()?;
+    ensure!(read(&project, "stopped")? == "stopped\n");
+    fs_err::write(Path::new(&project).join("src/in"), "new")?;
+    docker(&home, &["start", "web"])?.success()?;
+    ensure!(docker(&home, &["exec", "web", "cat", "/app/src/in"])?.success()?.out() == "new");
+    docker(&home, &["exec", "--detach", "web", "sh", "-c", "echo late > /app/late"])?.success()?;
+    docker(&home, &["exec", "web", "sh", "-c", "until test -f /app/late; do sleep 0.1; done"])?.success()?;
+    docker(&home, &["rm", "--force", "web"])?.success()?;
+    ensure!(read(&project, "late")? == "late\n");
+
+    docker(&home, &[&wait[..], &["echo ended > /app/ended; exit 7"]].concat())?.success()?;
+    ensure!(docker(&home, &["wait", "web"])?.success()?.out() == "7\n");
+    ensure!(read(&project, "ended")? == "ended\n");
+    docker(&home, &["rm", "web"])?.success()?;
+    Ok(())
+}
+
+#[test]
+fn the_users_own_paths_are_all_that_clients_see() -> Result<()> {
+    let home = TempHome::new()?;
+    let (_daemon, project) = begin(&home)?;
+    let bind = format!("{project}:/app:ro");
+    let mount = format!("type=bind,source={project}/src,target=/src");
+    docker(&home, &["create", "--name", "web", "-v", &bind, "--mount", &mount, IMAGE, "true"])?.success()?;
+    let said = docker(&home, &["inspect", "web"])?.success()?.out();
+    ensure!(
+        said.contains(&format!("\"{bind}\"")) && said.contains(&format!("\"Source\": \"{project}/src\"")),
+        "{said}"
+    );
+    ensure!(!said.contains(".overside/laptop"), "{said}");
+    let said = docker(&home, &["ps", "--all", "--no-trunc", "--format", "{{.Mounts}}"])?.success()?.out();
+    ensure!(said.contains(&project) && !said.contains(".overside/laptop"), "{said}");
+    let device = format!("device={project}");
+    let volume = ["volume", "create", "--opt", "type=none", "--opt", "o=bind", "--opt", &device, "data"];
+    docker(&home, &volume)?.success()?;
+    let said = docker(&home, &["volume", "inspect", "data"])?.success()?.out();
+    ensure!(said.contains(&format!("\"device\": \"{project}\"")), "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_missing_source_is_made_for_a_volume_option_and_refused_for_a_mount() -> Result<()> {
+    let home = TempHome::new()?;
+    let (_daemon, project) = begin(&home)?;
+    let mount = format!("type=bind,source={project}/none,target=/app");
+    let refused = docker(&home, &["run", "--rm", "--mount", &mount, IMAGE, "true"])?;
+    let expected = format!("invalid mount config for type \"bind\": bind source path does not exist: {project}/none");
+    ensure!(refused.code() == 125 && refused.err().contains(&expected), "{refused:?}");
+    ensure!(!Path::new(&project).join("none").exists());
+    shell(&home, &["-v", &format!("{project}/a/b:/app")], "echo x > /app/file")?;
+    ensure!(read(&project, "a/b/file")? == "x\n");
+    let made = fs_err::metadata(Path::new(&project).join("a/b"))?;
+    ensure!(made.uid() == fs_err::metadata(&project)?.uid(), "it is the user's");
+    Ok(())
+}
+
+#[test]
+fn a_bind_that_is_read_only_is_that() -> Result<()> {
+    let home = TempHome::new()?;
+    let (_daemon, project) = begin(&home)?;
+    let bind = format!("{project}:/app:ro");
+    let said = shell(&home, &["-v", &bind], "cat /app/src/in; echo x > /app/x || echo refused")?;
+    ensure!(said == "inrefused\n", "{said}");
+    ensure!(!Path::new(&project).join("x").exists());
+    Ok(())
+}
+
+#[test]
+fn a_single_file_is_bound_as_compose_does_with_configs_and_secrets() -> Result<()> {
+    let home = TempHome::new()?;
+    let (_daemon, project) = begin(&home)?;
+    let mount = format!("type=bind,source={project}/src/in,target=/run/secrets/password,readonly");
+    ensure!(shell(&home, &["--mount", &mount], "cat /run/secrets/password")? == "in");
+    // As editors save: another file of the same name.
+    fs_err::write(Path::new(&project).join("src/new"), "changed")?;
+    fs_err::rename(Path::new(&project).join("src/new"), Path::new(&project).join("src/in"))?;
+    ensure!(shell(&home, &["--mount", &mount], "cat /run/secrets/password")? == "changed");
+    Ok(())
+}
+
+#[test]
+fn files_are_copied_into_and_out_of_a_bind_of_a_container_that_does_not_run() -> Result<()> {
+    let home = TempHome::new()?;
+    let (_daemon, project) = begin(&home)?;
+    let bind = format!("{project}:/app");
+    docker(&home, &["create", "--name", "web", "-v", &bind, IMAGE, "true"])?.success()?;
+    let out = home.scratch().join("out");
+    docker(&home, &["cp", "web:/app/src/in", out.to_str().context("the path is text")?])?.success()?;
+    ensure!(fs_err::read_to_string(&out)? == "in");
+    docker(&home, &["cp", out.to_str().context("the path is text")?, "web:/app/copied"])?.success()?;
+    ensure!(read(&project, "copied")? == "in");
+    Ok(())
+}
+
+#[test]
+fn a_volume_that_binds_a_directory_is_a_bind_mount() -> Result<()> {
+    let home = TempHome::new()?;
+    let (_daemon, project) = begin(&home)?;
+    let device = format!("device={project}");
+    let volume = ["volume", "create", "--opt", "type=none", "--opt", "o=bind", "--opt", &device, "data"];
+    docker(&home, &volume)?.success()?;
+    let said = shell(&home, &["-v", "data:/data"], "cat /data/src/in; echo x > /data/out")?;
+    ensure!(said == "in", "{said}");
+    ensure!(read(&project, "out")? == "x\n");
+    Ok(())
+}
+
+#[test]
+fn files_belong_to_the_containers_own_user() -> Result<()> {
+    let home = TempHome::new()?;
+    let (_daemon, project) = begin(&home)?;
+    let bind = format!("{project}:/app");
+    let options = ["-v", &bind, "--user", "1234:4321"];
+    let said = shell(&home, &options, "stat -c %u:%g /app/src/in; echo x >> /app/src/in; cat /app/src/in")?;
+    ensure!(said == "1234:4321\ninx\n", "{said}");
+    ensure!(read(&project, "src/in")? == "inx\n");
+    Ok(())
+}
+
+#[test]
+fn an_edit_reaches_a_container_that_runs() -> Result<()> {
+    let home = TempHome::new()?;
+    let (_daemon, project) = begin(&home)?;
+    let clients = clients()?;
+    let cli = clients.first().context("there is no client")?;
+    let bind = format!("{project}:/app");
+    let script = "echo up; until grep -q edited /app/src/in; do sleep 0.05; done; echo seen";
+    let arguments = ["run", "--rm", "-v", &bind, IMAGE, "sh", "-c", script];
+    let running = Running::spawn(&mut home.docker(cli, &arguments)?)?;
+    running.wait_for("up", LIMIT)?;
+    fs_err::write(Path::new(&project).join("src/in"), "edited")?;
+    running.wait_for("seen", LIMIT)?;
+    running.finish(LIMIT)?.success()?;
+    Ok(())
+}
+
+#[test]
+fn what_belongs_to_the_environment_is_not_the_laptops() -> Result<()> {
+    let home = TempHome::new()?;
+    let (_daemon, _) = begin(&home)?;
+    let socket = "/var/run/docker.sock:/var/run/docker.sock";
+    shell(&home, &["-v", socket], "test -S /var/run/docker.sock")?;
+    let said =
+        shell(&home, &["-v", "/proc:/host/proc:ro", "-v", "/sys:/host/sys:ro"], "cat /host/proc/1/comm; ls /host/sys")?;
+    ensure!(said.contains("kernel"), "{said}");
+    ensure!(!said.contains("systemd\n"), "{said}");
+    Ok(())
+}
