@@ -12,6 +12,7 @@ use std::{
     path::Path,
     process::{Child, Command, ExitCode, Stdio},
     thread,
+    time::Duration,
 };
 
 use fs_err as fs;
@@ -37,6 +38,15 @@ const LABEL: &str = "overside.user";
 const RIGHTS: [&str; 2] = ["SYS_ADMIN", "SYS_PTRACE"];
 /// Seconds that the agent has to delete its environment when the host's Docker ends its container.
 const TO_END: &str = "30";
+/// Pauses before each attempt to remove what was made.
+const REMOVE_AGAIN: [Duration; 6] = [
+    Duration::ZERO,
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+    Duration::from_secs(10),
+];
 
 /// Runs another subcommand in a container: same input, output and exit status.
 pub(crate) fn main(arguments: &[String]) -> ExitCode {
@@ -62,11 +72,22 @@ fn run(arguments: &[String], serving: bool) -> Result<u8, Problem> {
     import(&name, &user)?;
     let ended = start(&name, &user, &own, arguments, serving)
         .and_then(|container| if serving { relay(container) } else { wait(container) });
-    // What cannot be removed is removed the next time, with what others have left.
-    let _ = docker().args(["image", "rm", "--force", &name]).output();
+    remove(&name);
     let old = format!("--filter=label={user}");
     let _ = docker().args(["image", "prune", "--all", "--force", "--filter=until=1m", &old]).output();
     ended
+}
+
+/// Removes container and image. A busy engine may fail to remove a container by itself, and then refuses its image; what cannot
+/// be removed at all is removed the next time, with what others have left.
+fn remove(name: &str) {
+    for pause in REMOVE_AGAIN {
+        thread::sleep(pause);
+        let _ = docker().args(["rm", "--force", "--volumes", name]).output();
+        if docker().args(["image", "rm", "--force", name]).output().is_ok_and(|output| output.status.success()) {
+            return;
+        }
+    }
 }
 
 /// The host's own client, with nothing of the user's configuration: its context may be another engine, even ours.
