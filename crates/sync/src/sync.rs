@@ -30,8 +30,6 @@ const GATHER: Duration = Duration::from_millis(3);
 const WHOLE_EVERY: Duration = Duration::from_secs(600);
 /// The same where not every directory can be watched.
 const UNWATCHED: Duration = Duration::from_secs(3);
-/// How long the common state may be older on the disk than in memory.
-const KEEP_AFTER: Duration = Duration::from_secs(5);
 /// Pauses between attempts while files are being changed.
 const AGAIN: [Duration; 6] = [
     Duration::from_millis(20),
@@ -319,16 +317,16 @@ impl Driver {
                 }
                 self.work();
             }
-            self.cycle.keep_if_due(KEEP_AFTER);
+            self.cycle.keep_if_due();
         }
-        self.cycle.keep_if_due(Duration::ZERO);
+        self.cycle.keep(true);
         for done in self.flushes {
             done(Flushed::Ended);
         }
     }
 
     fn wait(&self) -> Duration {
-        let rest = self.cycle.keep_due(KEEP_AFTER).unwrap_or(WHOLE_EVERY);
+        let rest = self.cycle.keep_due().unwrap_or(WHOLE_EVERY);
         if self.conversation.is_none() {
             return rest;
         }
@@ -449,7 +447,7 @@ impl Driver {
                 };
                 if flushes > 0 {
                     // Whoever waited may count on it, whatever happens to this process.
-                    self.cycle.keep_if_due(Duration::ZERO);
+                    self.cycle.keep(true);
                 }
                 for done in self.flushes.drain(..flushes) {
                     done(left.clone());

@@ -22,13 +22,17 @@ pub(super) fn read(path: &Path) -> Option<Node> {
 }
 
 /// Writes it: the old one stays until the new one is whole. Its directory is not made: without one the session has ended.
-pub(super) fn write(path: &Path, ancestor: Option<&Node>) -> io::Result<()> {
+/// What is not durable outlives this process, but perhaps not the machine: both sides are then compared as if for the first
+/// time.
+pub(super) fn write(path: &Path, ancestor: Option<&Node>, durable: bool) -> io::Result<()> {
     let encoded = postcard::to_stdvec(&ancestor).map_err(io::Error::other)?;
     let bytes = [FORMAT, &zstd::stream::encode_all(&*encoded, 1)?].concat();
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     let mut file = fs_err::File::create(&temporary)?;
     io::Write::write_all(&mut file, &bytes)?;
-    file.sync_data()?;
+    if durable {
+        file.sync_data()?;
+    }
     fs_err::rename(&temporary, path)
 }

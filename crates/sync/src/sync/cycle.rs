@@ -26,6 +26,10 @@ use crate::{
 const ASKED: (usize, u64) = (256, 16 << 20);
 /// Problems that are told.
 const PROBLEMS: usize = 100;
+/// The common state is written so seldom that one part in so many of the time goes into it.
+const KEEPING_PART: u32 = 20;
+/// How long the one on the disk may be the older one at most.
+const KEEP_WITHIN: Duration = Duration::from_secs(5);
 /// Progress is told no more often.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 /// Room that is left on the laptop's disk.
@@ -84,6 +88,8 @@ pub(super) struct Cycle {
     ancestor: Option<Node>,
     /// Since when it is newer than the one on the disk.
     unkept: Option<Instant>,
+    /// How long it took to write it last.
+    keeping: Duration,
     rules: String,
     /// What a person has decided: whether to restore.
     decided: Option<bool>,
@@ -108,6 +114,7 @@ impl Cycle {
             environment: None,
             ancestor,
             unkept: None,
+            keeping: Duration::ZERO,
             rules: String::new(),
             decided: None,
             told: None,
@@ -160,20 +167,31 @@ impl Cycle {
         self.decided = Some(restore);
     }
 
-    /// When the common state is to be written.
-    pub(super) fn keep_due(&self, after: Duration) -> Option<Duration> {
+    /// When the common state is to be written: at once where that is quick, since what a daemon forgets that is killed looks as
+    /// if both sides had changed it.
+    pub(super) fn keep_due(&self) -> Option<Duration> {
+        let after = self.keeping.saturating_mul(KEEPING_PART).min(KEEP_WITHIN);
         self.unkept.map(|since| after.saturating_sub(since.elapsed()))
     }
 
-    pub(super) fn keep_if_due(&mut self, after: Duration) {
-        if self.unkept.is_some_and(|since| since.elapsed() >= after) {
-            self.unkept = None;
-            if let Err(error) = ancestor::write(&self.setup.ancestor, self.ancestor.as_ref())
-                && error.kind() != io::ErrorKind::NotFound
-            {
-                tracing::warn!(%error, "what both sides have in common is not kept");
-            }
+    pub(super) fn keep_if_due(&mut self) {
+        if self.keep_due() == Some(Duration::ZERO) {
+            self.keep(false);
         }
+    }
+
+    /// Writes it, if it is newer than the one on the disk.
+    pub(super) fn keep(&mut self, durable: bool) {
+        if self.unkept.take().is_none() {
+            return;
+        }
+        let begun = Instant::now();
+        if let Err(error) = ancestor::write(&self.setup.ancestor, self.ancestor.as_ref(), durable)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "what both sides have in common is not kept");
+        }
+        self.keeping = begun.elapsed();
     }
 
     fn tell(&self, change: impl FnOnce(&mut Status)) {
