@@ -9,11 +9,12 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytesize::ByteSize;
 use overside_config::write_atomically;
 use overside_docker_api::{HostBind, IfMissing, Laptop};
 use overside_model::{ErrorCode, MountDecision, MountState, MountStatus, Problem, agent::FILES};
 use overside_sync::{Flushed, Limits, Phase, Setup, Sync};
-use overside_sync_core::{Halt, Mode, RelativePath, Side, wire::Kind};
+use overside_sync_core::{Halt, IGNORE_FILE, Mode, RelativePath, Side, wire::Kind};
 use overside_tunnel::{Link, LinkState};
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -463,13 +464,7 @@ fn stands(path: &Path, phase: &Phase) -> Problem {
 }
 
 fn bytesize(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
-    let (mut value, mut unit) = (bytes as f64, 0);
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{bytes} bytes") } else { format!("{value:.1} {}", UNITS[unit]) }
+    ByteSize::b(bytes).display().iec().to_string()
 }
 
 fn status(path: &Path, sync: &Sync, read_only: bool) -> MountStatus {
@@ -486,6 +481,8 @@ fn status(path: &Path, sync: &Sync, read_only: bool) -> MountStatus {
         Phase::Bringing(progress) => Some(progress),
         _ => None,
     };
+    let rules = now.invalid_rules.iter().map(|(line, reason)| format!("{IGNORE_FILE}, line {line}: {reason}"));
+    let files = now.problems.iter().map(|(path, reason)| format!("{path}: {reason}"));
     let path = path.to_string_lossy().into_owned();
     MountStatus {
         state,
@@ -495,7 +492,7 @@ fn status(path: &Path, sync: &Sync, read_only: bool) -> MountStatus {
         left_files: progress.map_or(0, |progress| progress.all_files - progress.files),
         left_bytes: progress.map_or(0, |progress| progress.all_bytes.saturating_sub(progress.bytes)),
         conflicts: now.conflicts.iter().take(NAMED).map(ToString::to_string).collect(),
-        problems: now.problems.iter().take(NAMED).map(|(path, reason)| format!("{path}: {reason}")).collect(),
+        problems: rules.chain(files).take(NAMED).collect(),
         problem,
         path,
     }

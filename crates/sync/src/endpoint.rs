@@ -279,10 +279,7 @@ impl Endpoint {
         self.owner = Some(owner);
         crate::apply::give_all(&self.root, owner)?;
         // Times of change are other ones now; nothing else is.
-        if let Some(tree) = self.tree.take() {
-            self.tree = Some(tree);
-            self.restamp();
-        }
+        self.restamp();
         Ok(())
     }
 
