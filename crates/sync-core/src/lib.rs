@@ -12,5 +12,7 @@ pub mod wire;
 
 pub use ignore::{FILE as IGNORE_FILE, InvalidPattern, Rules};
 pub use path::{Name, RelativePath, TEMPORARY};
-pub use reconcile::{CONFLICT, Halt, Mode, Plan, Side, Step, agree, halt, is_conflict, reconcile, unchanged};
+pub use reconcile::{
+    CONFLICT, Halt, Mode, Plan, Side, Step, agree, halt, is_conflict, reconcile, unchanged, without_removed,
+};
 pub use tree::{Count, Digest, Directory, Entry, File, Link, Node, PERMISSIONS, Time, Unheld};

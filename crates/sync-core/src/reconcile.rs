@@ -114,10 +114,9 @@ pub fn reconcile(ancestor: Option<&Node>, laptop: Option<&Node>, environment: Op
     let path = &mut RelativePath::ROOT.clone();
     match mode {
         Mode::TwoWay => {
-            if let Some(kept) = reconciler.two_way(path, ancestor, laptop, environment) {
-                // A root has no place beside it; who starts a sync sees to it that its kind does not change.
+            if reconciler.two_way(path, ancestor, laptop, environment).is_some() {
+                // A root has no place beside it: whoever carries the plan out finds one for the environment's version.
                 reconciler.conflicts.push(path.clone());
-                drop(kept);
             }
         }
         Mode::OneWay => reconciler.one_way(path, ancestor, laptop, environment),
@@ -151,6 +150,16 @@ pub fn agree(ancestor: Option<Node>, laptop: Option<&Node>, environment: Option<
         (laptop, environment) if laptop == environment => laptop.cloned(),
         _ => ancestor,
     }
+}
+
+/// The common state as it is to be on the disk while the plan is carried out: without what it removes. Were that remembered by
+/// a daemon that dies meanwhile, something that is put there again would seem to be what the other side has deleted.
+pub fn without_removed(ancestor: Option<&Node>, plan: &Plan) -> Option<Node> {
+    let mut ancestor = ancestor.cloned();
+    for step in plan.laptop.iter().chain(&plan.environment).filter(|step| step.new.is_none()) {
+        Node::set(&mut ancestor, &step.path, None);
+    }
+    ancestor
 }
 
 fn union(first: &BTreeMap<Name, Node>, second: &BTreeMap<Name, Node>) -> Vec<Name> {
@@ -349,7 +358,7 @@ impl Reconciler {
                     if let Some(kept) = kept {
                         self.conflicts.push(path.clone());
                         path.pop();
-                        self.keep_beside(path, &name, &kept, laptop, environment);
+                        self.keep_beside(path, &name, &kept, [ancestor, laptop, environment]);
                     } else {
                         path.pop();
                     }
@@ -407,11 +416,13 @@ impl Reconciler {
         directory: &mut RelativePath,
         name: &Name,
         kept: &Node,
-        laptop: Option<&Node>,
-        environment: Option<&Node>,
+        [ancestor, laptop, environment]: [Option<&Node>; 3],
     ) {
+        // A name that only one side has, or had, is reconciled by itself, and might go in the same plan.
         let taken = |name: &Name| {
-            [laptop, environment].into_iter().any(|side| child(side, name).is_some_and(|node| node != kept))
+            let of = |side| child(side, name);
+            let is_kept = of(laptop) == Some(kept) && of(environment) == Some(kept);
+            !is_kept && [ancestor, laptop, environment].into_iter().any(|side| of(side).is_some())
         };
         let Some(beside) = beside(name, kept, taken) else { return };
         directory.push(&beside);

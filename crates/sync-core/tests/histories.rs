@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use overside_sync_core::{
     Digest, Directory, Entry, File, Link, Mode, Node, RelativePath, Step, Time, Unheld, agree, is_conflict, reconcile,
+    without_removed,
 };
 use proptest::{prelude::*, sample::Index};
 
@@ -193,22 +194,27 @@ impl World {
 
     /// Reads both, and does the first steps of each side. Returns how many conflicts were found.
     fn cycle(&mut self, laptop: usize, environment: usize, meanwhile: &[(bool, Edit)], keeps: bool) -> usize {
-        let (here, there) = (self.laptop.clone(), self.environment.clone());
+        let (mut here, mut there) = (self.laptop.clone(), self.environment.clone());
         // What was in common a moment ago is known only if the daemon lived to keep it.
         self.ancestor = agree(self.ancestor.take(), here.as_ref(), there.as_ref());
-        let before = self.ancestor.clone();
         let plan = reconcile(self.ancestor.as_ref(), here.as_ref(), there.as_ref(), Mode::TwoWay);
+        let before = without_removed(self.ancestor.as_ref(), &plan);
         for (on_laptop, edit) in meanwhile {
             self.edit(*on_laptop, edit);
         }
         for step in plan.laptop.iter().take(laptop) {
-            apply(&mut self.laptop, step);
+            if apply(&mut self.laptop, step) {
+                Node::set(&mut here, &step.path, step.new.clone());
+            }
         }
         for step in plan.environment.iter().take(environment) {
-            apply(&mut self.environment, step);
+            if apply(&mut self.environment, step) {
+                Node::set(&mut there, &step.path, step.new.clone());
+            }
         }
         if keeps {
-            self.ancestor = agree(self.ancestor.take(), self.laptop.as_ref(), self.environment.as_ref());
+            // What the users did meanwhile is not known yet.
+            self.ancestor = agree(self.ancestor.take(), here.as_ref(), there.as_ref());
         } else {
             self.ancestor = before;
         }
@@ -217,18 +223,18 @@ impl World {
 }
 
 /// As the real thing does a step: only if what is there is what was seen.
-fn apply(tree: &mut Option<Node>, step: &Step) {
+fn apply(tree: &mut Option<Node>, step: &Step) -> bool {
     let there = match tree.as_ref() {
         Some(root) => root.get(&step.path),
         None => None,
     };
     if there.map(Node::entry) != step.old {
-        return;
+        return false;
     }
     if step.new.is_none() && there.and_then(Node::directory).is_some_and(|directory| !directory.children.is_empty()) {
-        return;
+        return false;
     }
-    Node::set(tree, &step.path, step.new.clone());
+    Node::set(tree, &step.path, step.new.clone())
 }
 
 /// Whether a socket on either side stands in the way of what the other has there.
@@ -364,6 +370,6 @@ fn one_way_keeps_what_the_environment_has_besides_and_replaces_what_it_changed()
     let plan = reconcile(laptop.as_ref(), laptop.as_ref(), environment.as_ref(), Mode::OneWay);
     assert_eq!(plan.laptop, []);
     let mut after = environment;
-    plan.environment.iter().for_each(|step| apply(&mut after, step));
+    assert!(plan.environment.iter().all(|step| apply(&mut after, step)));
     assert_eq!(after, tree(&[("a", file(b"laptop")), ("own", file(b"own"))]));
 }

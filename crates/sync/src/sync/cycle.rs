@@ -11,6 +11,7 @@ use overside_sync_core::{
     CONFLICT, Count, Digest, Halt, IGNORE_FILE, Mode, Node, Plan, RelativePath, Rules, Side, Step, agree, halt,
     is_conflict, reconcile, unchanged,
     wire::{Answer, BLOCK, Kind, Question},
+    without_removed,
 };
 
 use super::{
@@ -282,6 +283,11 @@ impl Cycle {
             }
         }
         let plan = reconcile(self.ancestor.as_ref(), self.laptop.tree(), self.environment.as_ref(), self.setup.mode);
+        if plan.laptop.iter().chain(&plan.environment).any(|step| step.new.is_none()) {
+            let kept = without_removed(self.ancestor.as_ref(), &plan);
+            ancestor::write(&self.setup.ancestor, kept.as_ref(), false)?;
+            self.unkept.get_or_insert_with(Instant::now);
+        }
         let failures = if plan.is_empty() { Vec::new() } else { self.carry_out(conversation, plan, most)? };
         self.agree();
         self.tell_result(&failures);
