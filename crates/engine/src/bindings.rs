@@ -240,6 +240,7 @@ mod tests {
         async fn flush(&self, _: &[String]) -> Result<(), Problem> {
             Ok(())
         }
+        async fn end(&self) {}
         fn status(&self) -> Vec<MountStatus> {
             Vec::new()
         }

@@ -305,5 +305,8 @@ async fn destroy(hub: &Hub, current: Current) -> Result<(), Problem> {
             None => provider.destroy(id).await?,
         }
     }
+    if let Some(files) = current.environment.as_ref().and_then(|environment| environment.files()) {
+        files.end().await;
+    }
     hub.record_file.remove()
 }

@@ -43,4 +43,7 @@ pub(crate) trait Files: Send + Sync {
     /// # Errors
     /// How much is missing, and why.
     async fn flush(&self, places: &[String]) -> Result<(), Problem>;
+
+    /// Ends, and waits until nothing writes to the session's directory any more, but not for long.
+    async fn end(&self);
 }

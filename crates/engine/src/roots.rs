@@ -27,6 +27,8 @@ use crate::{hub::Hub, mounts::Files};
 
 /// How long a flush may take before the caller goes on without it.
 const FLUSH: Duration = Duration::from_secs(60);
+/// How long a root may take to end.
+const END: Duration = Duration::from_secs(5);
 /// Pause before another stream where one was of no use.
 const CONNECT_AGAIN: Duration = Duration::from_secs(1);
 /// Files of a status that are named.
@@ -402,6 +404,15 @@ impl Files for Roots {
 
     async fn flush(&self, places: &[String]) -> Result<(), Problem> {
         self.flush_at(places).await
+    }
+
+    async fn end(&self) {
+        self.stop.cancel();
+        let roots = std::mem::take(&mut *self.lock());
+        let ended = tokio::task::spawn_blocking(move || roots.values().for_each(|root| root.sync.end()));
+        if timeout(END, ended).await.is_err() {
+            tracing::warn!("a bind mount is still at work while its session's directory is deleted");
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use overside_sync_core::{Digest, Entry, File, Name, Node, RelativePath, Side, St
 use rustix::{
     fs::{
         AtFlags, FileType, Mode, OFlags, RawMode, RenameFlags, Stat, Timespec, Timestamps, UTIME_OMIT, chownat, fchmod,
-        fchown, futimens, mkdirat, openat, readlinkat, renameat, renameat_with, symlinkat, unlinkat,
+        fchown, fstat, futimens, mkdirat, openat, readlinkat, renameat, renameat_with, symlinkat, unlinkat,
     },
     io::Errno,
 };
@@ -184,8 +184,10 @@ impl<'a> Applying<'a> {
         target.set_len(file.size)?;
         io::copy(&mut source, &mut target)?;
         self.dress(target.as_fd(), file)?;
-        // It is read again: a container may have written into it at the same time.
-        Ok(Entry::File(File { stamp: 0, ..as_written(spot, file)? }))
+        // It has been this content, whatever a container has written since: it is read again, and what is found then is a newer
+        // version of this one.
+        let made = fstat(&target)?;
+        Ok(Entry::File(written(file, &made, None)))
     }
 
     fn below(&mut self, step: &Step, parent: &RelativePath, name: &Name) -> Result<(), Obstacle> {
@@ -245,8 +247,8 @@ impl<'a> Applying<'a> {
             }
             let (file, _) = open_file(spot)?;
             self.dress(file.as_fd(), new)?;
-            drop(file);
-            let entry = as_written(spot, new)?;
+            // Its time may hide that it was written in between: it is read again.
+            let entry = written(new, &fstat(&file)?, None);
             self.done(path, Some(Entry::File(entry)));
             return Ok(());
         }
@@ -266,12 +268,14 @@ impl<'a> Applying<'a> {
             }
             _ => return Err(Obstacle::Changed),
         };
+        let stat =
+            look(&Spot { directory: self.stage.directory(), name: OsStr::new(&made) })?.ok_or(Obstacle::Changed)?;
         let placed = self.place(spot, path, &made, step.old.is_some());
         // What was there before lies here now, or what was made still does.
         self.stage.remove(&made);
         placed?;
         let entry = match &step.new {
-            Some(Entry::File(file)) => Some(Entry::File(as_written(spot, file)?)),
+            Some(Entry::File(file)) => Some(Entry::File(written(file, &stat, look(spot)?.as_ref()))),
             other => other.clone(),
         };
         self.done(path, entry);
@@ -448,19 +452,18 @@ fn times(seconds: i64, nanoseconds: u32) -> Timestamps {
     }
 }
 
-/// The file as the file system has it: some round times, and some have fewer permissions.
-fn as_written(spot: &Spot<'_>, file: &File) -> Result<File, Obstacle> {
-    let stat: Stat = look(spot)?.ok_or(Obstacle::Changed)?;
-    if stat.st_size as u64 != file.size {
-        return Err(Obstacle::Changed);
-    }
-    Ok(File {
+/// The file as the file system has it: some round times, and some have fewer permissions. `made` is what was put there, and
+/// `there` what is there after that: if somebody has been quicker, it is read again. It has been this content all the same, so
+/// that what is found then is a newer version of it, and no other one.
+fn written(file: &File, made: &Stat, there: Option<&Stat>) -> File {
+    let same = |there: &&Stat| there.st_size == made.st_size && modified(there) == modified(made);
+    File {
         digest: file.digest,
         size: file.size,
-        mode: mode(&stat),
-        modified: modified(&stat),
-        stamp: stamp(&stat, SystemTime::now()),
-    })
+        mode: mode(made),
+        modified: modified(made),
+        stamp: there.filter(same).map_or(0, |there| stamp(there, SystemTime::now())),
+    }
 }
 
 /// Copies what is there and leaves out what is zero.

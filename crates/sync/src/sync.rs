@@ -174,6 +174,7 @@ pub struct Sync {
     commands: mpsc::Sender<Command>,
     status: Arc<Mutex<Status>>,
     place: Arc<Mutex<Place>>,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
 impl fmt::Debug for Sync {
@@ -197,8 +198,18 @@ impl Sync {
         let sender = commands.clone();
         let place = Arc::new(Mutex::new(Place::default()));
         let driver = Driver::new(cycle, sender, Arc::clone(&place));
-        thread::Builder::new().name("sync".to_owned()).spawn(move || driver.run(&received))?;
-        Ok(Self { commands, status, place })
+        let thread = thread::Builder::new().name("sync".to_owned()).spawn(move || driver.run(&received))?;
+        Ok(Self { commands, status, place, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Ends it, and blocks until it writes nothing any more. In the midst of a cycle that takes until the cycle's end, or its
+    /// stream's.
+    pub fn end(&self) {
+        self.command(Command::End);
+        let thread = lock(&self.thread).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("a sync's thread panicked");
+        }
     }
 
     /// Speaks with the environment over a stream from now on. `ended` is called when it is of no use any more, also where that

@@ -127,6 +127,21 @@ impl Pair {
     }
 }
 
+impl Drop for Pair {
+    fn drop(&mut self) {
+        // Whoever still writes would do so while the directory is being deleted.
+        if let Some(cut) = self.cut.take() {
+            let _ = cut.shutdown(std::net::Shutdown::Both);
+        }
+        if let Some(sync) = self.sync.take() {
+            sync.end();
+        }
+        if let Some(far) = self.far.take() {
+            let _ = far.join();
+        }
+    }
+}
+
 fn text(path: &Path) -> String {
     fs_err::read_to_string(path).unwrap()
 }

@@ -143,6 +143,7 @@ impl Laptop {
             let _ = changed.recv_timeout(Duration::from_millis(50));
         }
         let _ = near.shutdown(std::net::Shutdown::Both);
+        sync.end();
         write.join().unwrap();
         drain.join().unwrap();
     }
