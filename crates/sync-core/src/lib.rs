@@ -15,4 +15,4 @@ pub use path::{Name, RelativePath, TEMPORARY};
 pub use reconcile::{
     CONFLICT, Halt, Mode, Plan, Side, Step, agree, halt, is_conflict, reconcile, unchanged, without_removed,
 };
-pub use tree::{Count, Digest, Directory, Entry, File, Link, Node, PERMISSIONS, Time, Unheld};
+pub use tree::{Children, Count, Digest, Directory, Entry, File, Link, Node, PERMISSIONS, Time, Unheld};

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     path::{Name, RelativePath},
-    tree::{Directory, Entry, File, Node},
+    tree::{Children, Directory, Entry, File, Node},
 };
 
 /// What stands between a file's name and a few characters of its content's digest, where two versions are kept.
@@ -128,28 +128,66 @@ pub fn reconcile(ancestor: Option<&Node>, laptop: Option<&Node>, environment: Op
     }
 }
 
-/// What both sides have in common now: where they are alike that, elsewhere what they had in common before.
-pub fn agree(ancestor: Option<Node>, laptop: Option<&Node>, environment: Option<&Node>) -> Option<Node> {
+/// Makes `ancestor` what both sides have in common now: where they are alike that, elsewhere what they had in common before.
+/// Where all three are alike they share what they have from then on. Returns whether it has become another one.
+pub fn agree(ancestor: &mut Option<Node>, laptop: Option<&Node>, environment: Option<&mut Node>) -> bool {
     match (laptop, environment) {
         (Some(Node::Directory(laptop)), Some(Node::Directory(environment))) => {
-            let (mode, mut before) = match ancestor {
-                Some(Node::Directory(directory)) => (directory.mode, directory.children),
-                _ => (UNKNOWN, BTreeMap::new()),
-            };
-            let mut children = BTreeMap::new();
-            for name in union(&laptop.children, &environment.children) {
-                let child = agree(before.remove(&name), laptop.children.get(&name), environment.children.get(&name));
-                if let Some(child) = child {
-                    children.insert(name, child);
-                }
-            }
-            let mode = if laptop.mode == environment.mode { laptop.mode } else { mode };
-            Some(Node::Directory(Directory { mode, children }))
+            agree_in_directory(ancestor, laptop, environment)
         }
-        (Some(Node::Unheld(_)), _) | (_, Some(Node::Unheld(_))) => ancestor,
-        (laptop, environment) if laptop == environment => laptop.cloned(),
-        _ => ancestor,
+        (Some(Node::Unheld(_)), _) | (_, Some(Node::Unheld(_))) => false,
+        (laptop, environment) if laptop == environment.as_deref() => {
+            let changed = ancestor.as_ref() != laptop;
+            *ancestor = laptop.cloned();
+            changed
+        }
+        _ => false,
     }
+}
+
+fn agree_in_directory(ancestor: &mut Option<Node>, laptop: &Directory, environment: &mut Directory) -> bool {
+    let (before, mut changed) = match ancestor.take() {
+        Some(Node::Directory(directory)) => (directory, false),
+        _ => (Directory { mode: UNKNOWN, children: Children::default() }, true),
+    };
+    let mode = if laptop.mode == environment.mode { laptop.mode } else { before.mode };
+    changed |= mode != before.mode;
+    let children = if laptop.children.is_shared_with(&environment.children) {
+        changed |= before.children != laptop.children;
+        laptop.children.clone()
+    } else {
+        let (mut old, mut children) = (before.children, BTreeMap::new());
+        for name in union(&laptop.children, &environment.children) {
+            let mut child = if old.contains_key(&name) { old.remove(&name) } else { None };
+            let theirs =
+                if environment.children.contains_key(&name) { environment.children.get_mut(&name) } else { None };
+            changed |= agree(&mut child, laptop.children.get(&name), theirs);
+            if let Some(child) = child {
+                children.insert(name, child);
+            }
+        }
+        changed |= !old.is_empty();
+        let alike = |(one, other): ((&Name, &Node), (&Name, &Node))| {
+            one.0 == other.0
+                && match (one.1, other.1) {
+                    (Node::Directory(one), Node::Directory(other)) => {
+                        one.mode == other.mode && one.children.is_shared_with(&other.children)
+                    }
+                    (Node::Unheld(_), _) => false,
+                    (one, other) => one == other,
+                }
+        };
+        let all = laptop.children.len() == environment.children.len()
+            && laptop.children.iter().zip(environment.children.iter()).all(alike);
+        if all {
+            environment.children = laptop.children.clone();
+            laptop.children.clone()
+        } else {
+            children.into()
+        }
+    };
+    *ancestor = Some(Node::Directory(Directory { mode, children }));
+    changed
 }
 
 /// The common state as it is to be on the disk while the plan is carried out: without what it removes. Were that remembered by
@@ -176,6 +214,11 @@ fn child<'a>(node: Option<&'a Node>, name: &Name) -> Option<&'a Node> {
 /// Whether nothing of it was changed since both had `ancestor`. Permissions of directories are no change.
 pub fn unchanged(ancestor: Option<&Node>, node: Option<&Node>) -> bool {
     match (ancestor, node) {
+        (Some(Node::Directory(ancestor)), Some(Node::Directory(node)))
+            if ancestor.children.is_shared_with(&node.children) =>
+        {
+            true
+        }
         (Some(Node::Directory(ancestor)), Some(Node::Directory(node))) => {
             let held = |node: &&Node| !matches!(node, Node::Unheld(_));
             node.children
@@ -192,8 +235,15 @@ pub fn unchanged(ancestor: Option<&Node>, node: Option<&Node>) -> bool {
 fn changed(ancestor: Option<&Node>, node: &Node) -> Option<Node> {
     match node {
         Node::Unheld(_) => None,
+        Node::Directory(directory)
+            if ancestor
+                .and_then(Node::directory)
+                .is_some_and(|ancestor| ancestor.children.is_shared_with(&directory.children)) =>
+        {
+            None
+        }
         Node::Directory(directory) => {
-            let children: BTreeMap<Name, Node> = directory
+            let children: Children = directory
                 .children
                 .iter()
                 .filter_map(|(name, node)| Some((name.clone(), changed(child(ancestor, name), node)?)))
@@ -287,8 +337,11 @@ impl Steps {
                         new: Some(Entry::Directory(new.mode)),
                     });
                 }
-                let nothing = BTreeMap::new();
+                let nothing = Children::default();
                 let old = before.map_or(&nothing, |old| &old.children);
+                if old.is_shared_with(&new.children) {
+                    return;
+                }
                 for name in union(old, &new.children) {
                     path.push(&name);
                     self.replace(path, old.get(&name), new.children.get(&name));
@@ -312,7 +365,7 @@ impl Steps {
 /// What lies in it first. Returns whether it goes altogether: what stays on its side keeps the directories that it lies in.
 fn remove(steps: &mut Vec<Step>, path: &mut RelativePath, node: &Node) -> bool {
     let mut whole = !matches!(node, Node::Unheld(_));
-    for (name, child) in node.directory().into_iter().flat_map(|directory| &directory.children) {
+    for (name, child) in node.directory().into_iter().flat_map(|directory| directory.children.iter()) {
         path.push(name);
         whole &= remove(steps, path, child);
         path.pop();
@@ -350,6 +403,9 @@ impl Reconciler {
                             steps.put.push(Step { path: path.clone(), old, new });
                         }
                     }
+                }
+                if here.children.is_shared_with(&there.children) {
+                    return None;
                 }
                 for name in union(&here.children, &there.children) {
                     let (here, there) = (here.children.get(&name), there.children.get(&name));
@@ -446,6 +502,9 @@ impl Reconciler {
                 if here.mode != there.mode {
                     let (old, new) = (Some(Entry::Directory(there.mode)), Some(Entry::Directory(here.mode)));
                     self.environment.put.push(Step { path: path.clone(), old, new });
+                }
+                if here.children.is_shared_with(&there.children) {
+                    return;
                 }
                 for name in union(&here.children, &there.children) {
                     path.push(&name);

@@ -1,8 +1,13 @@
 //! What lies below a root, as a value.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
 
-use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use crate::{
     path::{Name, RelativePath},
@@ -94,7 +99,63 @@ pub struct Directory {
     /// Permissions.
     pub mode: u16,
     /// Its entries, by name.
-    pub children: BTreeMap<Name, Node>,
+    pub children: Children,
+}
+
+/// The entries of a directory. Trees that have the same ones share them, so that what differs between two large trees is found
+/// without looking at what does not; they are copied when one of them is changed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Children(Arc<BTreeMap<Name, Node>>);
+
+impl Children {
+    /// Whether both are one: nothing of it needs to be compared.
+    pub fn is_shared_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Deref for Children {
+    type Target = BTreeMap<Name, Node>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Children {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl From<BTreeMap<Name, Node>> for Children {
+    fn from(children: BTreeMap<Name, Node>) -> Self {
+        Self(Arc::new(children))
+    }
+}
+
+impl FromIterator<(Name, Node)> for Children {
+    fn from_iter<T: IntoIterator<Item = (Name, Node)>>(children: T) -> Self {
+        BTreeMap::from_iter(children).into()
+    }
+}
+
+impl fmt::Debug for Children {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+impl Serialize for Children {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.as_ref().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Children {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        BTreeMap::deserialize(deserializer).map(Self::from)
+    }
 }
 
 /// Why an entry is on one side only.
@@ -178,10 +239,36 @@ impl Node {
     /// Calls for every entry, each directory before what lies in it.
     pub fn walk(&self, path: &mut RelativePath, visit: &mut impl FnMut(&RelativePath, &Self)) {
         visit(path, self);
-        for (name, child) in self.directory().into_iter().flat_map(|directory| &directory.children) {
+        for (name, child) in self.directory().into_iter().flat_map(|directory| directory.children.iter()) {
             path.push(name);
             child.walk(path, visit);
             path.pop();
+        }
+    }
+
+    /// Where contents lie: one place of each that is there.
+    pub fn find(&self, wanted: &BTreeSet<Digest>) -> BTreeMap<Digest, RelativePath> {
+        let mut found = BTreeMap::new();
+        if !wanted.is_empty() {
+            self.walk(&mut RelativePath::ROOT.clone(), &mut |path, node| {
+                if let Self::File(file) = node
+                    && wanted.contains(&file.digest)
+                {
+                    found.entry(file.digest).or_insert_with(|| path.clone());
+                }
+            });
+        }
+        found
+    }
+
+    /// Whether it is the other one also in what is not compared: by what a file is known again.
+    pub fn is_identical(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File(one), Self::File(other)) => one == other && one.stamp == other.stamp,
+            (Self::Directory(one), Self::Directory(other)) => {
+                one.mode == other.mode && one.children.is_shared_with(&other.children)
+            }
+            (one, other) => one == other,
         }
     }
 
@@ -203,7 +290,7 @@ impl Entry {
     pub fn node(self) -> Node {
         match self {
             Self::File(file) => Node::File(file),
-            Self::Directory(mode) => Node::Directory(Directory { mode, children: BTreeMap::new() }),
+            Self::Directory(mode) => Node::Directory(Directory { mode, children: Children::default() }),
             Self::Link(link) => Node::Link(link),
             Self::Unheld(reason) => Node::Unheld(reason),
         }

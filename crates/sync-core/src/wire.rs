@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Changes with every change to these messages: both ends are of one version.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Most bytes of content in one message.
 pub const BLOCK: usize = 128 * 1024;
@@ -111,7 +111,10 @@ pub enum Answer {
         entry: Option<Entry>,
     },
     /// All were told.
-    Scanned,
+    Scanned {
+        /// Whether every change is noticed: the whole need not be read to know what has changed.
+        watched: bool,
+    },
     /// A part of a file's content.
     Data(#[serde(with = "bytes")] Vec<u8>),
     /// The content is complete.

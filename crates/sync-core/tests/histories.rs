@@ -102,6 +102,20 @@ fn paths(tree: &Option<Node>) -> Vec<RelativePath> {
     found
 }
 
+/// The same tree, of which nothing is shared with others.
+fn unshared(tree: &Option<Node>) -> Option<Node> {
+    fn copy(node: &Node) -> Node {
+        match node {
+            Node::Directory(directory) => Node::Directory(Directory {
+                mode: directory.mode,
+                children: directory.children.iter().map(|(name, node)| (name.clone(), copy(node))).collect(),
+            }),
+            other => other.clone(),
+        }
+    }
+    tree.as_ref().map(copy)
+}
+
 struct World {
     laptop: Option<Node>,
     environment: Option<Node>,
@@ -192,11 +206,29 @@ impl World {
         }
     }
 
+    /// Whatever the trees share, the same is done.
+    fn agrees_and_plans_without_sharing(&self, before: &Option<Node>, here: &Option<Node>, there: &Option<Node>) {
+        let (mut ancestor, here, mut there) = (unshared(before), unshared(here), unshared(there));
+        agree(&mut ancestor, here.as_ref(), there.as_mut());
+        assert_eq!(ancestor, self.ancestor);
+        let plan = |here: &Option<Node>, there: &Option<Node>, ancestor: &Option<Node>| {
+            reconcile(ancestor.as_ref(), here.as_ref(), there.as_ref(), Mode::TwoWay)
+        };
+        assert_eq!(plan(&here, &unshared(&there), &unshared(&ancestor)), plan(&here, &there, &self.ancestor));
+    }
+
     /// Reads both, and does the first steps of each side. Returns how many conflicts were found.
     fn cycle(&mut self, laptop: usize, environment: usize, meanwhile: &[(bool, Edit)], keeps: bool) -> usize {
         let (mut here, mut there) = (self.laptop.clone(), self.environment.clone());
         // What was in common a moment ago is known only if the daemon lived to keep it.
-        self.ancestor = agree(self.ancestor.take(), here.as_ref(), there.as_ref());
+        let before = self.ancestor.clone();
+        let changed = agree(&mut self.ancestor, here.as_ref(), there.as_mut());
+        assert_eq!(changed, before != self.ancestor);
+        self.agrees_and_plans_without_sharing(&before, &here, &there);
+        // As a side that reads itself again and finds nothing new has what it had.
+        if there == self.environment {
+            self.environment.clone_from(&there);
+        }
         let plan = reconcile(self.ancestor.as_ref(), here.as_ref(), there.as_ref(), Mode::TwoWay);
         let before = without_removed(self.ancestor.as_ref(), &plan);
         for (on_laptop, edit) in meanwhile {
@@ -214,7 +246,7 @@ impl World {
         }
         if keeps {
             // What the users did meanwhile is not known yet.
-            self.ancestor = agree(self.ancestor.take(), here.as_ref(), there.as_ref());
+            agree(&mut self.ancestor, here.as_ref(), there.as_mut());
         } else {
             self.ancestor = before;
         }

@@ -2,7 +2,7 @@
 //! same code.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File as OpenFile,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -94,7 +94,7 @@ impl Endpoint {
         self.tree.as_ref()
     }
 
-    /// Whether some changes are not told, so that the whole must be read from time to time.
+    /// Whether every change is told: where some are not, the whole must be read from time to time.
     pub(crate) fn is_watched(&self) -> bool {
         self.watcher.as_ref().is_some_and(|watcher| !watcher.is_incomplete())
     }
@@ -103,18 +103,20 @@ impl Endpoint {
     pub(crate) fn scan(&mut self, whole: bool) -> io::Result<Changes> {
         let mut hints = std::mem::take(&mut self.hints);
         if let Some(watcher) = &self.watcher {
-            let mut more = watcher.take();
-            hints.everywhere |= more.everywhere;
-            hints.directories.append(&mut more.directories);
+            hints.append(watcher.take());
         }
-        let whole = whole || hints.everywhere || self.tree.is_none() || self.root.kind() == Kind::File;
-        let scanner = Scanner::new(&self.rules, self.watcher.as_ref());
+        let whole = whole
+            || hints.everywhere
+            || self.tree.is_none()
+            || self.root.kind() == Kind::File
+            || !self.root.is_in_place();
+        let mut scanner = Scanner::new(&self.rules, self.watcher.as_ref());
         let result = if whole {
             self.root.look_again();
             let before = self.tree.take();
             scanner.whole(&self.root, before).map(|tree| self.tree = tree)
         } else {
-            scanner.some(&self.root, &mut self.tree, &hints.directories)
+            scanner.some(&self.root, &mut self.tree, hints)
         };
         match result {
             Ok(()) => Ok(scanner.changes()),
@@ -221,14 +223,9 @@ impl Endpoint {
         self.stage.abandon(incoming);
     }
 
-    /// Where a content is already, so that it need not be sent.
-    pub(crate) fn contents(&self) -> BTreeMap<Digest, RelativePath> {
-        contents(self.tree.as_ref())
-    }
-
     /// Does the steps, each only if what it replaces is still there. Returns what differs from before, and what failed.
     pub(crate) fn apply(&mut self, steps: Vec<Step>) -> (Changes, Vec<Failure>) {
-        let missing: Vec<Digest> = steps
+        let missing: BTreeSet<Digest> = steps
             .iter()
             .filter_map(|step| match &step.new {
                 Some(Entry::File(file)) if !self.stage.has(&file.digest) => Some(file.digest),
@@ -236,7 +233,7 @@ impl Endpoint {
             })
             .collect();
         if !missing.is_empty() {
-            self.stage_own(missing);
+            self.stage_own(&missing);
         }
         let many = steps.len() > FEW;
         let mut applying = Applying::new(&self.root, &self.stage, &mut self.tree, self.owner, self.side, &steps);
@@ -255,12 +252,11 @@ impl Endpoint {
     }
 
     /// Copies what is here already under another name.
-    fn stage_own(&self, missing: Vec<Digest>) {
-        let contents = self.contents();
-        for digest in missing {
-            let Some(path) = contents.get(&digest) else { continue };
-            let Some(Node::File(known)) = self.tree.as_ref().and_then(|tree| tree.get(path)) else { continue };
-            let copied = match self.open_known(path, known) {
+    fn stage_own(&self, missing: &BTreeSet<Digest>) {
+        let Some(tree) = &self.tree else { return };
+        for (digest, path) in tree.find(missing) {
+            let Some(Node::File(known)) = tree.get(&path) else { continue };
+            let copied = match self.open_known(&path, known) {
                 Ok(Some((mut file, _))) => self.stage.copy(&mut file, digest, known.size),
                 Ok(None) => Ok(false),
                 Err(error) => Err(error),
@@ -309,19 +305,6 @@ impl Endpoint {
             }
         }
     }
-}
-
-/// Where each content is.
-pub(crate) fn contents(tree: Option<&Node>) -> BTreeMap<Digest, RelativePath> {
-    let mut found = BTreeMap::new();
-    if let Some(tree) = tree {
-        tree.walk(&mut RelativePath::ROOT.clone(), &mut |path, node| {
-            if let Node::File(file) = node {
-                found.entry(file.digest).or_insert_with(|| path.clone());
-            }
-        });
-    }
-    found
 }
 
 #[cfg(target_os = "linux")]

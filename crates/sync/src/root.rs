@@ -62,6 +62,13 @@ impl Root {
         self.top = path.and_then(|path| openat(CWD, path, flags, Mode::empty()).ok());
     }
 
+    /// Whether the path still leads to the directory that was opened.
+    pub(crate) fn is_in_place(&self) -> bool {
+        let at_path = rustix::fs::stat(&self.path).ok().map(|stat| (stat.st_dev, stat.st_ino));
+        let opened = self.top.as_ref().and_then(|top| fstat(top).ok()).map(|stat| (stat.st_dev, stat.st_ino));
+        at_path.is_some() && at_path == opened
+    }
+
     /// The directory that all paths begin at.
     pub(crate) fn top(&self) -> io::Result<BorrowedFd<'_>> {
         self.top.as_ref().map(AsFd::as_fd).ok_or_else(|| io::ErrorKind::NotFound.into())

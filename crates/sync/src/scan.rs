@@ -14,7 +14,7 @@ use std::{
 };
 
 use overside_sync_core::{
-    Count, Digest, Directory, Entry, File, Link, Name, Node, PERMISSIONS, RelativePath, Rules, Time, Unheld,
+    Children, Count, Digest, Directory, Entry, File, Link, Name, Node, PERMISSIONS, RelativePath, Rules, Time, Unheld,
     wire::{Kind, LONGEST_TARGET},
 };
 use rayon::prelude::*;
@@ -26,7 +26,7 @@ use rustix::{
 use crate::{
     lock,
     root::{Root, Spot, look, open_directory, open_file},
-    watch::Watcher,
+    watch::{Hints, Watcher},
 };
 
 /// A kernel's clock for files may be behind by this; HZ is 100 at least.
@@ -91,12 +91,14 @@ pub(crate) fn digest(file: &mut OpenFile, size: u64) -> io::Result<(Digest, u64)
 pub(crate) struct Scanner<'a> {
     pub(crate) rules: &'a Rules,
     pub(crate) watcher: Option<&'a Watcher>,
+    /// Directories below which all is looked at.
+    replaced: BTreeSet<RelativePath>,
     changes: Mutex<Changes>,
 }
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(rules: &'a Rules, watcher: Option<&'a Watcher>) -> Self {
-        Self { rules, watcher, changes: Mutex::default() }
+        Self { rules, watcher, replaced: BTreeSet::new(), changes: Mutex::default() }
     }
 
     /// What has changed, once all is read.
@@ -125,7 +127,7 @@ impl<'a> Scanner<'a> {
                         }
                     };
                     let old = old.map(|old| old.children).unwrap_or_default();
-                    let children = self.directory(top, &RelativePath::ROOT, old, true)?;
+                    let children = self.directory(top, &RelativePath::ROOT, &old, true)?;
                     return Ok(Some(Node::Directory(Directory { mode, children })));
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => match root.path().symlink_metadata() {
@@ -162,9 +164,10 @@ impl<'a> Scanner<'a> {
     }
 
     /// Looks again at these directories only, and at what is new in them.
-    pub(crate) fn some(&self, root: &Root, tree: &mut Option<Node>, paths: &BTreeSet<RelativePath>) -> io::Result<()> {
+    pub(crate) fn some(&mut self, root: &Root, tree: &mut Option<Node>, hints: Hints) -> io::Result<()> {
+        self.replaced = hints.replaced;
         let mut read = BTreeSet::new();
-        for path in paths {
+        for path in &hints.directories {
             let mut path = path.clone();
             loop {
                 // A directory that is gone is found missing in the one above.
@@ -172,10 +175,15 @@ impl<'a> Scanner<'a> {
                 let opened = if known { root.open_directory(&path).ok() } else { None };
                 if let Some(opened) = opened {
                     if read.insert(path.clone())
-                        && let Some(Node::Directory(directory)) = tree.as_mut().and_then(|tree| tree.get_mut(&path))
+                        && let Some(Node::Directory(directory)) = tree.as_ref().and_then(|tree| tree.get(&path))
                     {
-                        let old = std::mem::take(&mut directory.children);
-                        directory.children = self.directory(opened.as_fd(), &path, old, false)?;
+                        let old = directory.children.clone();
+                        let new = self.directory(opened.as_fd(), &path, &old, false)?;
+                        if !new.is_shared_with(&old)
+                            && let Some(Node::Directory(directory)) = tree.as_mut().and_then(|tree| tree.get_mut(&path))
+                        {
+                            directory.children = new;
+                        }
                     }
                     break;
                 }
@@ -189,14 +197,15 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// One directory, and those below it: all of them if `deep`, otherwise only those that are new.
+    /// One directory, and those below it: all of them if `deep`, otherwise only those that are new. Where nothing is new, what
+    /// was there before is returned itself.
     fn directory(
         &self,
         directory: BorrowedFd<'_>,
         path: &RelativePath,
-        mut before: BTreeMap<Name, Node>,
+        before: &Children,
         deep: bool,
-    ) -> io::Result<BTreeMap<Name, Node>> {
+    ) -> io::Result<Children> {
         if let Some(watcher) = self.watcher {
             // Before it is read, so that nothing can be missed.
             watcher.add(directory, path);
@@ -205,7 +214,13 @@ impl<'a> Scanner<'a> {
         let (mut files, mut directories) = (Vec::new(), Vec::new());
         for entry in Dir::read_from(directory)? {
             let entry = entry?;
-            let Some(name) = Name::new(entry.file_name().to_bytes()) else { continue };
+            let (name, old) = match before.get_key_value(entry.file_name().to_bytes()) {
+                Some((name, old)) => (name.clone(), Some(old)),
+                None => match Name::new(entry.file_name().to_bytes()) {
+                    Some(name) => (name, None),
+                    None => continue,
+                },
+            };
             let child = path.child(&name);
             if self.rules.skips(&child) {
                 continue;
@@ -217,7 +232,6 @@ impl<'a> Scanner<'a> {
             if ignored && kind != FileType::Directory {
                 continue;
             }
-            let old = before.remove(&name);
             match kind {
                 FileType::RegularFile => files.push((name, child, stat, old)),
                 FileType::Directory => directories.push((name, child, stat, old, ignored)),
@@ -230,37 +244,37 @@ impl<'a> Scanner<'a> {
                         Err(Errno::NOENT | Errno::INVAL) => continue,
                         Err(_) => Node::Unheld(Unheld::Unreadable),
                     };
-                    self.differs(&child, old.as_ref(), &node);
+                    self.differs(&child, old, &node);
                     children.insert(name, node);
                 }
                 _ => {
                     let node = Node::Unheld(Unheld::Special);
-                    self.differs(&child, old.as_ref(), &node);
+                    self.differs(&child, old, &node);
                     children.insert(name, node);
                 }
             }
         }
-        for (name, _) in before {
-            self.tell(path.child(&name), None);
-        }
-        let read = |(name, child, stat, old): (Name, RelativePath, Stat, Option<Node>)| {
+        let read = |(name, child, stat, old): (Name, RelativePath, Stat, Option<&Node>)| {
             let spot = Spot { directory, name: OsStr::from_bytes(name.as_bytes()) };
-            let node = self.file(&spot, &stat, old.as_ref())?;
-            match &node {
-                Some(node) => self.differs(&child, old.as_ref(), node),
-                None if old.is_some() => self.tell(child, None),
-                None => {}
+            let node = self.file(&spot, &stat, old)?;
+            if let Some(node) = &node {
+                self.differs(&child, old, node);
             }
             io::Result::Ok(node.map(|node| (name, node)))
         };
         let read: Vec<_> = files.into_par_iter().map(read).collect::<io::Result<_>>()?;
         children.extend(read.into_iter().flatten());
-        let descend = |(name, child, stat, old, ignored): (Name, RelativePath, Stat, Option<Node>, bool)| {
+        let descend = |(name, child, stat, old, ignored): (Name, RelativePath, Stat, Option<&Node>, bool)| {
             self.descend(directory, &name, &child, &stat, old, deep, ignored).map(|node| node.map(|node| (name, node)))
         };
         let below: Vec<_> = directories.into_par_iter().map(descend).collect::<io::Result<_>>()?;
         children.extend(below.into_iter().flatten());
-        Ok(children)
+        for name in before.keys().filter(|name| !children.contains_key(*name)) {
+            self.tell(path.child(name), None);
+        }
+        let same = before.len() == children.len()
+            && before.iter().zip(&children).all(|(old, new)| old.0 == new.0 && old.1.is_identical(new.1));
+        Ok(if same { before.clone() } else { children.into() })
     }
 
     #[expect(clippy::too_many_arguments, reason = "all that is known of one directory")]
@@ -270,21 +284,18 @@ impl<'a> Scanner<'a> {
         name: &Name,
         path: &RelativePath,
         stat: &Stat,
-        old: Option<Node>,
+        old: Option<&Node>,
         deep: bool,
         ignored: bool,
     ) -> io::Result<Option<Node>> {
         let mode = mode(stat);
-        let (old, was_directory) = match old {
-            Some(Node::Directory(old)) => (Some(old), true),
-            Some(_) => (None, false),
-            None => (None, false),
-        };
+        let old = old.and_then(Node::directory);
+        let deep = deep || self.replaced.contains(path);
         // What is taken back below an ignored directory is all that is seen of it.
-        if !was_directory || old.as_ref().is_some_and(|old| old.mode != mode) {
+        if old.is_none_or(|old| old.mode != mode) {
             self.tell(path.clone(), Some(Entry::Directory(mode)));
         }
-        if let Some(old) = old.as_ref().filter(|_| !deep) {
+        if let Some(old) = old.filter(|_| !deep) {
             return Ok(Some(Node::Directory(Directory { mode, children: old.children.clone() })));
         }
         let children = if path.is_deepest() {
@@ -292,8 +303,8 @@ impl<'a> Scanner<'a> {
         } else {
             match open_directory(directory, OsStr::from_bytes(name.as_bytes())) {
                 Ok(opened) => {
-                    let old = old.map(|old| old.children).unwrap_or_default();
-                    match self.directory(opened.as_fd(), path, old, true) {
+                    let old = old.map(|old| old.children.clone()).unwrap_or_default();
+                    match self.directory(opened.as_fd(), path, &old, true) {
                         Ok(children) => Some(children),
                         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
                         Err(error) => return Err(error),

@@ -68,7 +68,7 @@ fn converse<W: Write + Send + 'static>(
             }
             Question::Scan { whole } => {
                 let changes = endpoint.scan(whole)?;
-                tell(&mut lock(answers), changes, Vec::new())?;
+                tell(&mut lock(answers), changes, Vec::new(), endpoint.is_watched())?;
             }
             Question::Content { digest, size } => incoming = Some(endpoint.receive(digest, size)?),
             Question::Data(bytes) => {
@@ -90,7 +90,7 @@ fn converse<W: Write + Send + 'static>(
             Question::Step(step) => steps.push(step),
             Question::Apply => {
                 let (changes, failures) = endpoint.apply(std::mem::take(&mut steps));
-                tell(&mut lock(answers), changes, failures)?;
+                tell(&mut lock(answers), changes, failures, endpoint.is_watched())?;
             }
             Question::Supply { path, digest, size } => {
                 let mut answers = lock(answers);
@@ -144,7 +144,12 @@ fn make_directories(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o755).create(path)
 }
 
-fn tell<W: Write>(answers: &mut Sender<W, Answer>, changes: Changes, failures: Vec<Failure>) -> io::Result<()> {
+fn tell<W: Write>(
+    answers: &mut Sender<W, Answer>,
+    changes: Changes,
+    failures: Vec<Failure>,
+    watched: bool,
+) -> io::Result<()> {
     for Failure { path, mut reason, passes } in failures {
         let mut end = reason.len().min(LONGEST / 64);
         while !reason.is_char_boundary(end) {
@@ -156,7 +161,7 @@ fn tell<W: Write>(answers: &mut Sender<W, Answer>, changes: Changes, failures: V
     for (path, entry) in changes {
         answers.send(&Answer::Entry { path, entry })?;
     }
-    answers.send(&Answer::Scanned)?;
+    answers.send(&Answer::Scanned { watched })?;
     answers.flush()
 }
 

@@ -39,6 +39,8 @@ const AGAIN: [Duration; 6] = [
     Duration::from_secs(1),
     Duration::from_secs(3),
 ];
+/// Failed attempts after which everything is looked at, whatever was told.
+const SURE: usize = 2;
 /// Attempts before a flush says what it could not bring.
 const ATTEMPTS: usize = 5;
 
@@ -328,7 +330,7 @@ impl Driver {
                 }
                 self.work();
             }
-            self.cycle.keep_if_due();
+            self.cycle.catch_up();
         }
         self.cycle.keep(true);
         for done in self.flushes {
@@ -337,25 +339,32 @@ impl Driver {
     }
 
     fn wait(&self) -> Duration {
-        let rest = self.cycle.keep_due().unwrap_or(WHOLE_EVERY);
+        let rest = self.cycle.due().unwrap_or(WHOLE_EVERY);
         if self.conversation.is_none() {
             return rest;
         }
         if self.failed > 0 {
             return rest.min(AGAIN[(self.failed - 1).min(AGAIN.len() - 1)]);
         }
-        let every = if self.cycle.is_watched() { WHOLE_EVERY } else { UNWATCHED };
-        rest.min(every.saturating_sub(self.last_whole.elapsed()))
+        rest.min(self.whole_every().saturating_sub(self.last_whole.elapsed()))
+    }
+
+    /// Whether both sides notice every change.
+    fn is_watched(&self) -> bool {
+        self.cycle.is_watched() && self.conversation.as_ref().is_some_and(Conversation::is_watched)
+    }
+
+    fn whole_every(&self) -> Duration {
+        if self.is_watched() { WHOLE_EVERY } else { UNWATCHED }
     }
 
     fn is_due(&self) -> bool {
-        let every = if self.cycle.is_watched() { WHOLE_EVERY } else { UNWATCHED };
         self.conversation.is_some()
             && (self.whole
                 || self.changed != [false; 2]
                 || !self.flushes.is_empty()
                 || self.failed > 0
-                || self.last_whole.elapsed() >= every)
+                || self.last_whole.elapsed() >= self.whole_every())
     }
 
     fn take(&mut self, command: Command) {
@@ -418,11 +427,14 @@ impl Driver {
 
     /// One cycle, and what follows from it.
     fn work(&mut self) {
-        let Some(conversation) = &mut self.conversation else { return };
-        let every = if self.cycle.is_watched() { WHOLE_EVERY } else { UNWATCHED };
-        let whole = self.whole || !self.flushes.is_empty() || self.last_whole.elapsed() >= every;
-        let environment = self.changed[1] || self.failed > 0;
         let flushes = self.flushes.len();
+        // Whoever waits for all may count on what is noticed, if all is noticed.
+        let whole = self.whole
+            || (flushes > 0 && !self.is_watched())
+            || self.failed >= SURE
+            || self.last_whole.elapsed() >= self.whole_every();
+        let environment = self.changed[1] || self.failed > 0 || flushes > 0;
+        let Some(conversation) = &mut self.conversation else { return };
         self.changed = [false; 2];
         let extent = match (whole, environment) {
             (true, _) => Extent::Whole,

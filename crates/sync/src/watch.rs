@@ -15,7 +15,7 @@ use std::{
     thread::{Builder, JoinHandle},
 };
 
-use overside_sync_core::RelativePath;
+use overside_sync_core::{Name, RelativePath};
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
     fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags},
@@ -24,6 +24,9 @@ use rustix::{
 
 use crate::lock;
 
+/// Events that are taken over at once; more than the system keeps, usually.
+const MOST: usize = 1 << 20;
+
 /// Where something has changed since it was asked for last.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Hints {
@@ -31,11 +34,19 @@ pub(crate) struct Hints {
     pub(crate) everywhere: bool,
     /// These directories.
     pub(crate) directories: BTreeSet<RelativePath>,
+    /// What lies in directories of the above has become another directory, so that all below is to be looked at.
+    pub(crate) replaced: BTreeSet<RelativePath>,
 }
 
 impl Hints {
     pub(crate) fn is_empty(&self) -> bool {
         !self.everywhere && self.directories.is_empty()
+    }
+
+    pub(crate) fn append(&mut self, mut more: Self) {
+        self.everywhere |= more.everywhere;
+        self.directories.append(&mut more.directories);
+        self.replaced.append(&mut more.replaced);
     }
 }
 
@@ -43,6 +54,8 @@ impl Hints {
 struct Shared {
     paths: Mutex<HashMap<i32, RelativePath>>,
     hints: Mutex<Hints>,
+    /// Held while what was told is on its way from the system to the hints.
+    reading: Mutex<()>,
     /// Not every directory could be watched: the system's limit is reached.
     incomplete: AtomicBool,
 }
@@ -76,6 +89,8 @@ impl Watcher {
             | WatchFlags::MOVED_FROM
             | WatchFlags::MOVED_TO
             | WatchFlags::MODIFY
+            // What is written through a mapping is told by this alone.
+            | WatchFlags::CLOSE_WRITE
             | WatchFlags::ATTRIB
             | WatchFlags::DELETE_SELF
             | WatchFlags::MOVE_SELF
@@ -97,8 +112,9 @@ impl Watcher {
         self.shared.incomplete.load(Ordering::Relaxed)
     }
 
-    /// What has changed since this was called last.
+    /// What has changed since this was called last: all of it that was done before this call.
     pub(crate) fn take(&self) -> Hints {
+        gather(&self.inotify, &self.shared);
         std::mem::take(&mut *lock(&self.shared.hints))
     }
 }
@@ -113,7 +129,6 @@ impl Drop for Watcher {
 }
 
 fn follow(inotify: &OwnedFd, shared: &Shared, end: &OwnedFd, changed: &dyn Fn()) {
-    let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
     loop {
         let mut polled = [PollFd::new(inotify, PollFlags::IN), PollFd::new(end, PollFlags::IN)];
         match poll(&mut polled, None) {
@@ -126,39 +141,54 @@ fn follow(inotify: &OwnedFd, shared: &Shared, end: &OwnedFd, changed: &dyn Fn())
         if !polled[1].revents().is_empty() {
             return;
         }
-        let mut reader = Reader::new(inotify.as_fd(), &mut buffer);
-        let mut new = Hints::default();
-        while let Ok(event) = reader.next() {
-            let flags = event.events();
-            if flags.contains(ReadFlags::QUEUE_OVERFLOW) {
-                new.everywhere = true;
-                continue;
-            }
-            let mut paths = lock(&shared.paths);
-            if flags.contains(ReadFlags::IGNORED) {
-                paths.remove(&event.wd());
-                continue;
-            }
-            let temporary =
-                |name: &std::ffi::CStr| name.to_bytes().starts_with(overside_sync_core::TEMPORARY.as_bytes());
-            if let Some(path) = paths.get(&event.wd())
-                && !event.file_name().is_some_and(temporary)
-            {
-                new.directories.insert(path.clone());
-            }
-        }
-        if new.is_empty() {
-            continue;
-        }
-        let first = {
-            let mut hints = lock(&shared.hints);
-            let first = hints.is_empty();
-            hints.everywhere |= new.everywhere;
-            hints.directories.append(&mut new.directories);
-            first
-        };
-        if first {
+        if gather(inotify, shared) {
             changed();
         }
     }
+}
+
+/// Takes over what the system has told; returns whether there are hints now where there were none.
+fn gather(inotify: &OwnedFd, shared: &Shared) -> bool {
+    let _reading = lock(&shared.reading);
+    let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
+    let mut reader = Reader::new(inotify.as_fd(), &mut buffer);
+    let mut new = Hints::default();
+    // Whoever writes all the time is not waited for.
+    for _ in 0..MOST {
+        let Ok(event) = reader.next() else { break };
+        let flags = event.events();
+        if flags.contains(ReadFlags::QUEUE_OVERFLOW) {
+            new.everywhere = true;
+            continue;
+        }
+        let mut paths = lock(&shared.paths);
+        if flags.contains(ReadFlags::IGNORED) {
+            paths.remove(&event.wd());
+            continue;
+        }
+        let Some(path) = paths.get(&event.wd()) else { continue };
+        let name = event.file_name().map(std::ffi::CStr::to_bytes);
+        if name.is_some_and(|name| name.starts_with(overside_sync_core::TEMPORARY.as_bytes())) {
+            continue;
+        }
+        if path.is_root() && flags.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF) {
+            new.everywhere = true;
+        }
+        if flags.contains(ReadFlags::ISDIR)
+            && flags.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO)
+            && let Some(name) = name.and_then(Name::new)
+        {
+            new.replaced.insert(path.child(&name));
+        }
+        if !new.directories.contains(path) {
+            new.directories.insert(path.clone());
+        }
+    }
+    if new.is_empty() {
+        return false;
+    }
+    let mut hints = lock(&shared.hints);
+    let first = hints.is_empty();
+    hints.append(new);
+    first
 }

@@ -415,3 +415,24 @@ fn a_file_that_grows_all_the_time_does_not_hold_up_a_flush() {
     pair.settle();
     assert_eq!(text(&pair.laptop("log")), text(&pair.far("log")));
 }
+
+#[test]
+fn a_directory_that_came_into_the_place_of_another_is_not_taken_for_it() {
+    let pair = Pair::new(Kind::Directory, |root| {
+        for (directory, content) in [("dist", "old"), ("dist.new", "new")] {
+            fs_err::create_dir_all(root.join(directory).join("sub/deep")).unwrap();
+            write(&root.join(directory).join("sub/deep/x"), content);
+        }
+    });
+    pair.settle();
+    for (here, there) in [(pair.laptop(""), pair.far("")), (pair.far(""), pair.laptop(""))] {
+        fs::rename(here.join("dist"), here.join("dist.old")).unwrap();
+        fs::rename(here.join("dist.new"), here.join("dist")).unwrap();
+        pair.settle();
+        assert_eq!(text(&there.join("dist/sub/deep/x")), text(&here.join("dist/sub/deep/x")));
+        fs::rename(here.join("dist.old"), here.join("dist.new")).unwrap();
+        write(&here.join("dist/sub/deep/x"), "changed after it was moved");
+        pair.settle();
+        assert_eq!(text(&there.join("dist/sub/deep/x")), "changed after it was moved");
+    }
+}

@@ -37,7 +37,7 @@ enum Answer {
     Opened,
     Changed,
     Entry { path: Bytes, entry: Option<Entry> },
-    Scanned,
+    Scanned { watched: bool },
     Data(Bytes),
     Complete,
     Abandon,
@@ -169,7 +169,7 @@ fn a_file_through_a_link_that_leaves_the_root_is_written_nowhere() {
             entry("out/authorized_keys", file(b"key", 0o644)),
             entry("link", Entry::Directory(0o755)),
             entry("link/authorized_keys", file(b"key", 0o644)),
-            Answer::Scanned,
+            Answer::Scanned { watched: true },
             Answer::Data(Bytes(b"key".to_vec())),
             Answer::Complete,
             Answer::Data(Bytes(b"key".to_vec())),
@@ -194,7 +194,7 @@ fn paths_that_lead_out_and_modes_that_give_rights_end_the_conversation() {
     ] {
         let laptop = Laptop::new();
         let before = everything(laptop.home.path(), &laptop.root().join("none"));
-        laptop.hear(&[Answer::Opened, entry("", Entry::Directory(0o755)), bad, Answer::Scanned], b"");
+        laptop.hear(&[Answer::Opened, entry("", Entry::Directory(0o755)), bad, Answer::Scanned { watched: true }], b"");
         assert_eq!(everything(laptop.home.path(), &laptop.root().join("none")), before);
     }
 }
@@ -203,8 +203,11 @@ fn paths_that_lead_out_and_modes_that_give_rights_end_the_conversation() {
 fn more_files_than_are_allowed_end_the_conversation() {
     let laptop = Laptop::new();
     let many = (0..1000).map(|number| entry(&format!("f{number}"), file(b"", 0o644)));
-    let answers: Vec<Answer> =
-        [Answer::Opened, entry("", Entry::Directory(0o755))].into_iter().chain(many).chain([Answer::Scanned]).collect();
+    let answers: Vec<Answer> = [Answer::Opened, entry("", Entry::Directory(0o755))]
+        .into_iter()
+        .chain(many)
+        .chain([Answer::Scanned { watched: true }])
+        .collect();
     laptop.hear(&answers, b"");
     assert_eq!(fs::read_dir(laptop.root()).unwrap().count(), 3);
 }
@@ -216,7 +219,7 @@ fn a_content_that_is_longer_than_was_said_is_not_taken() {
         Answer::Opened,
         entry("", Entry::Directory(0o755)),
         entry("a", file(b"short", 0o644)),
-        Answer::Scanned,
+        Answer::Scanned { watched: true },
         Answer::Data(Bytes(vec![b'x'; 100_000])),
         Answer::Complete,
     ];
@@ -260,7 +263,7 @@ fn any_entry() -> impl Strategy<Value = Entry> {
 fn answer() -> impl Strategy<Value = Answer> {
     prop_oneof![
         8 => (path(), proptest::option::weighted(0.9, any_entry())).prop_map(|(path, entry)| Answer::Entry { path, entry }),
-        3 => Just(Answer::Scanned),
+        3 => Just(Answer::Scanned { watched: true }),
         3 => any::<u8>().prop_map(|byte| Answer::Data(Bytes(vec![byte]))),
         3 => Just(Answer::Complete),
         1 => Just(Answer::Abandon),

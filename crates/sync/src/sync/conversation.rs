@@ -7,7 +7,7 @@ use std::{
 };
 
 use overside_sync_core::{
-    Digest, Entry, Node, RelativePath,
+    Digest, Node, RelativePath,
     wire::{Answer, PROTOCOL, Question},
 };
 
@@ -24,6 +24,7 @@ const FAILURES: usize = 10_000;
 pub(super) struct Conversation {
     questions: Sender<Box<dyn Write + Send>, Question>,
     answers: mpsc::Receiver<io::Result<Answer>>,
+    watched: bool,
     _ended: Ended,
 }
 
@@ -82,7 +83,7 @@ impl Conversation {
             }
             lost();
         })?;
-        Ok(Self { questions: Sender::new(writer)?, answers, _ended: ended })
+        Ok(Self { questions: Sender::new(writer)?, answers, watched: false, _ended: ended })
     }
 
     pub(super) fn ask(&mut self, question: &Question) -> Result<(), Lost> {
@@ -115,12 +116,20 @@ impl Conversation {
         self.flush()
     }
 
+    /// Whether the environment notices every change, by its own account.
+    pub(super) const fn is_watched(&self) -> bool {
+        self.watched
+    }
+
     /// Takes in what a scan or steps have found, into a tree of at most `most` entries.
     pub(super) fn take(&mut self, tree: &mut Option<Node>, most: u64) -> Result<Vec<Failure>, Lost> {
         let (mut failures, mut told) = (Vec::new(), 0_u64);
         loop {
             match self.answer()? {
-                Answer::Scanned => break,
+                Answer::Scanned { watched } => {
+                    self.watched = watched;
+                    break;
+                }
                 Answer::Failed { path, reason, passes } if failures.len() < FAILURES => {
                     failures.push(Failure { path, reason, passes });
                 }
@@ -145,12 +154,4 @@ impl Conversation {
     pub(super) fn want(&mut self, path: &RelativePath, digest: Digest, size: u64) -> Result<(), Lost> {
         self.ask(&Question::Supply { path: path.clone(), digest, size })
     }
-}
-
-/// Files among the things that steps bring.
-pub(super) fn new_files(steps: &[overside_sync_core::Step]) -> impl Iterator<Item = &overside_sync_core::File> {
-    steps.iter().filter_map(|step| match &step.new {
-        Some(Entry::File(file)) => Some(file),
-        _ => None,
-    })
 }

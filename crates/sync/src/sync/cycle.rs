@@ -1,26 +1,27 @@
 //! One cycle: read, reconcile, carry, do.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io::{self, Read},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use overside_sync_core::{
-    CONFLICT, Count, Digest, Halt, IGNORE_FILE, Mode, Node, Plan, RelativePath, Rules, Side, Step, agree, halt,
-    is_conflict, reconcile, unchanged,
+    CONFLICT, Count, Digest, Entry, File, Halt, IGNORE_FILE, Mode, Node, Plan, RelativePath, Rules, Side, Step, agree,
+    halt, is_conflict, reconcile, unchanged,
     wire::{Answer, BLOCK, Kind, Question},
     without_removed,
 };
 
 use super::{
     Phase, Progress, Setup, Status, ancestor,
-    conversation::{Conversation, Lost, invalid, new_files},
+    conversation::{Conversation, Lost, invalid},
 };
 use crate::{
-    endpoint::{Endpoint, FEW, Failure, contents},
+    endpoint::{Endpoint, FEW, Failure},
     lock,
+    scan::Changes,
 };
 
 /// Files that are asked for before the first of them has arrived, and bytes of them.
@@ -33,6 +34,8 @@ const KEEPING_PART: u32 = 20;
 const KEEP_WITHIN: Duration = Duration::from_secs(5);
 /// Progress is told no more often.
 const TELL_EVERY: Duration = Duration::from_millis(100);
+/// Contents of so many bytes are sent without looking whether the other side has them under another name.
+const SENT_SOONER: u64 = 64 << 10;
 /// Room that is left on the laptop's disk.
 const SPARE: u64 = 256 << 20;
 
@@ -91,6 +94,13 @@ pub(super) struct Cycle {
     unkept: Option<Instant>,
     /// How long it took to write it last.
     keeping: Duration,
+    /// Versions that were kept beside others, on the laptop.
+    conflicts: BTreeSet<RelativePath>,
+    /// What there was on the laptop when it was counted last, when that was, how long it took, and whether it has changed.
+    count: Count,
+    counted: Instant,
+    counting: Duration,
+    uncounted: bool,
     rules: String,
     /// What a person has decided: whether to restore.
     decided: Option<bool>,
@@ -116,6 +126,11 @@ impl Cycle {
             ancestor,
             unkept: None,
             keeping: Duration::ZERO,
+            conflicts: BTreeSet::new(),
+            count: Count::default(),
+            counted: Instant::now(),
+            counting: Duration::ZERO,
+            uncounted: false,
             rules: String::new(),
             decided: None,
             told: None,
@@ -175,10 +190,57 @@ impl Cycle {
         self.unkept.map(|since| after.saturating_sub(since.elapsed()))
     }
 
-    pub(super) fn keep_if_due(&mut self) {
+    /// When something is to be done besides cycles.
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.keep_due().into_iter().chain(self.count_due()).min()
+    }
+
+    /// Does what is due.
+    pub(super) fn catch_up(&mut self) {
         if self.keep_due() == Some(Duration::ZERO) {
             self.keep(false);
         }
+        if self.count_due() == Some(Duration::ZERO) {
+            self.count();
+            let count = self.count;
+            self.tell(|status| (status.entries, status.bytes) = (count.entries, count.bytes));
+        }
+    }
+
+    /// When the laptop's files are to be counted: as seldom that it costs nothing to speak of.
+    fn count_due(&self) -> Option<Duration> {
+        let after = self.counting.saturating_mul(KEEPING_PART);
+        self.uncounted.then(|| after.saturating_sub(self.counted.elapsed()))
+    }
+
+    fn count(&mut self) {
+        let begun = Instant::now();
+        self.count = self.laptop.tree().map(Node::count).unwrap_or_default();
+        (self.uncounted, self.counting, self.counted) = (false, begun.elapsed(), Instant::now());
+    }
+
+    /// Takes notice of what has changed on the laptop.
+    fn note(&mut self, changes: &Changes) {
+        self.uncounted |= !changes.is_empty();
+        for (path, entry) in changes {
+            if !matches!(entry, Some(Entry::Directory(_))) && !self.conflicts.is_empty() {
+                self.conflicts.retain(|conflict| !conflict.is_within(path));
+            }
+            if entry.is_some() && path.split().is_some_and(|(_, name)| is_conflict(name.as_bytes())) {
+                self.conflicts.insert(path.clone());
+            }
+        }
+    }
+
+    /// Reads the laptop's side.
+    fn scan(&mut self, whole: bool) -> io::Result<()> {
+        if self.laptop.tree().is_none() {
+            // Everything is told anew.
+            self.conflicts.clear();
+        }
+        let changes = self.laptop.scan(whole)?;
+        self.note(&changes);
+        Ok(())
     }
 
     /// Writes it, if it is newer than the one on the disk.
@@ -258,11 +320,11 @@ impl Cycle {
             conversation.ask(&Question::Scan { whole: extent == Extent::Whole })?;
             conversation.flush()?;
             // Both sides at the same time.
-            let scanned = self.laptop.scan(extent == Extent::Whole);
+            let scanned = self.scan(extent == Extent::Whole);
             conversation.take(&mut self.environment, most)?;
             scanned?;
         } else {
-            self.laptop.scan(false)?;
+            self.scan(false)?;
         }
         self.first_file();
         self.agree();
@@ -277,7 +339,7 @@ impl Cycle {
                 Some(true) => {
                     self.ancestor = None;
                     self.laptop.restore_root()?;
-                    self.laptop.scan(true)?;
+                    self.scan(true)?;
                 }
                 Some(false) => {}
             }
@@ -312,24 +374,16 @@ impl Cycle {
     }
 
     fn agree(&mut self) {
-        let before = self.ancestor.take();
-        let same = before.clone();
-        self.ancestor = agree(before, self.laptop.tree(), self.environment.as_ref());
-        if self.ancestor != same && self.unkept.is_none() {
+        if agree(&mut self.ancestor, self.laptop.tree(), self.environment.as_mut()) && self.unkept.is_none() {
             self.unkept = Some(Instant::now());
         }
     }
 
-    fn tell_result(&self, failures: &[Failure]) {
-        let (mut count, mut conflicts) = (Count::default(), Vec::new());
-        if let Some(tree) = self.laptop.tree() {
-            count = tree.count();
-            tree.walk(&mut RelativePath::ROOT.clone(), &mut |path, _| {
-                if conflicts.len() < PROBLEMS && path.split().is_some_and(|(_, name)| is_conflict(name.as_bytes())) {
-                    conflicts.push(path.clone());
-                }
-            });
+    fn tell_result(&mut self, failures: &[Failure]) {
+        if self.count_due() == Some(Duration::ZERO) {
+            self.count();
         }
+        let (count, conflicts) = (self.count, self.conflicts.iter().take(PROBLEMS).cloned().collect());
         let problems = failures
             .iter()
             .filter(|failure| !failure.passes)
@@ -349,7 +403,8 @@ impl Cycle {
         self.keep_file_beside(conversation, &plan)?;
         if !plan.laptop.is_empty() {
             self.pull(conversation, &plan.laptop)?;
-            let (_, failed) = self.laptop.apply(plan.laptop);
+            let (changes, failed) = self.laptop.apply(plan.laptop);
+            self.note(&changes);
             failures.extend(failed);
         }
         if !plan.environment.is_empty() {
@@ -382,9 +437,13 @@ impl Cycle {
 
     /// Fetches what the laptop lacks.
     fn pull(&mut self, conversation: &mut Conversation, steps: &[Step]) -> Result<(), Trouble> {
-        let (here, there) = (self.laptop.contents(), contents(self.environment.as_ref()));
-        let wanted: BTreeMap<Digest, (RelativePath, u64)> = new_files(steps)
-            .filter(|file| !here.contains_key(&file.digest))
+        let here = elsewhere(steps, self.laptop.tree());
+        let lacks: Vec<&Step> =
+            steps.iter().filter(|step| new_file(step).is_some_and(|file| !here.contains_key(&file.digest))).collect();
+        let there = places(&lacks, self.environment.as_ref());
+        let wanted: BTreeMap<Digest, (RelativePath, u64)> = lacks
+            .iter()
+            .filter_map(|step| new_file(step))
             .filter_map(|file| Some((file.digest, (there.get(&file.digest)?.clone(), file.size))))
             .collect();
         let bytes = wanted.values().fold(0_u64, |sum, (_, size)| sum.saturating_add(*size));
@@ -462,15 +521,12 @@ impl Cycle {
 
     /// Sends what the environment lacks.
     fn push(&mut self, conversation: &mut Conversation, steps: &[Step]) -> Result<(), Trouble> {
-        if new_files(steps).next().is_none() {
-            return Ok(());
-        }
-        let there = contents(self.environment.as_ref());
-        let here = self.laptop.contents();
-        let wanted: BTreeMap<Digest, u64> = new_files(steps)
-            .filter(|file| !there.contains_key(&file.digest))
-            .map(|file| (file.digest, file.size))
-            .collect();
+        let there = elsewhere(steps, self.environment.as_ref());
+        let lacks: Vec<&Step> =
+            steps.iter().filter(|step| new_file(step).is_some_and(|file| !there.contains_key(&file.digest))).collect();
+        let here = places(&lacks, self.laptop.tree());
+        let wanted: BTreeMap<Digest, u64> =
+            lacks.iter().filter_map(|step| new_file(step)).map(|file| (file.digest, file.size)).collect();
         let mut progress = self.begin(wanted.values().copied());
         // In the order of their paths, which is about the order on the disk.
         let mut wanted: Vec<_> =
@@ -500,6 +556,40 @@ impl Cycle {
         }
         Ok(())
     }
+}
+
+/// The file that a step brings.
+const fn new_file(step: &Step) -> Option<&File> {
+    match &step.new {
+        Some(Entry::File(file)) => Some(file),
+        _ => None,
+    }
+}
+
+/// Where the side that the steps are for has contents already under other names. So little that it is sent sooner than found is
+/// not looked for.
+fn elsewhere(steps: &[Step], tree: Option<&Node>) -> BTreeMap<Digest, RelativePath> {
+    let files = || steps.iter().filter_map(new_file);
+    if files().fold(0_u64, |sum, file| sum.saturating_add(file.size)) <= SENT_SOONER {
+        return BTreeMap::new();
+    }
+    tree.map(|tree| tree.find(&files().map(|file| file.digest).collect())).unwrap_or_default()
+}
+
+/// Where the side that the contents come from has them; most lie at the step's own path.
+fn places(steps: &[&Step], tree: Option<&Node>) -> BTreeMap<Digest, RelativePath> {
+    let Some(tree) = tree else { return BTreeMap::new() };
+    let (mut found, mut missing) = (BTreeMap::new(), BTreeSet::new());
+    for (step, file) in steps.iter().filter_map(|step| Some((step, new_file(step)?))) {
+        if matches!(tree.get(&step.path), Some(Node::File(there)) if there.digest == file.digest) {
+            found.insert(file.digest, step.path.clone());
+        } else {
+            missing.insert(file.digest);
+        }
+    }
+    missing.retain(|digest| !found.contains_key(digest));
+    found.extend(tree.find(&missing));
+    found
 }
 
 /// The three largest directories, none within another. One of which most lies in a single directory is passed over for that.
