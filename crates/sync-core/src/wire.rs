@@ -26,6 +26,18 @@ pub const LONGEST_BATCH: usize = 2 * LONGEST;
 /// Longest target of a symbolic link, in bytes; what Linux allows.
 pub const LONGEST_TARGET: usize = 4095;
 
+/// Most chunks that are told of one file.
+pub const MOST_CHUNKS: usize = 1 << 18;
+
+/// A part of a file whose borders follow from its content, so that it is the same part when something before it has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Chunk {
+    /// The beginning of its BLAKE3. Nothing rests on it but what is sent: the digest of the whole decides.
+    pub digest: [u8; 16],
+    /// Bytes, at least one.
+    pub length: u32,
+}
+
 /// What a root is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
@@ -67,25 +79,56 @@ pub enum Question {
         /// Whether every entry is looked at, or those only that were told to have changed.
         whole: bool,
     },
-    /// A file's content comes, in as many [`Question::Data`] as it needs. It is kept aside until a step wants it.
+    /// A content that steps want lies here under another name: it is kept aside before that changes.
+    Own {
+        /// Where it is.
+        path: RelativePath,
+        /// What it is.
+        digest: Digest,
+        /// How many steps want it.
+        uses: u32,
+    },
+    /// Of which chunks does a file consist? Answered by [`Answer::Chunk`] for each and [`Answer::Complete`], or
+    /// [`Answer::Abandon`]. The next content may be made of them.
+    Base {
+        /// Where it is.
+        path: RelativePath,
+        /// What it is.
+        digest: Digest,
+        /// How long a chunk is on average: a power of two.
+        average: u32,
+    },
+    /// A file's content comes, in as many [`Question::Data`] and [`Question::Reuse`] as it needs. It is kept aside until the
+    /// steps that want it.
     Content {
         /// What it is.
         digest: Digest,
         /// Its length.
         size: u64,
+        /// How many steps want it.
+        uses: u32,
     },
     /// A part of it.
     Data(#[serde(with = "bytes")] Vec<u8>),
+    /// A part of it that the file of the last [`Question::Base`] has.
+    Reuse {
+        /// Where in the file.
+        offset: u64,
+        /// Bytes.
+        length: u32,
+    },
     /// The content is complete.
     Complete,
     /// The file was changed meanwhile: what came of it is worth nothing.
     Abandon,
-    /// One of the steps.
+    /// A step to be done now. What became of it is told after [`Question::Apply`].
     Step(Step),
-    /// All steps were said: do them. Answered by [`Answer::Failed`] for each that could not be done, then as a scan.
+    /// All steps were said. Answered by [`Answer::Failed`] for each that could not be done, then as a scan.
     Apply,
-    /// Wanted: a file's content. Answered by [`Answer::Data`] as often as it needs and [`Answer::Complete`], or
-    /// [`Answer::Abandon`].
+    /// A chunk that the laptop has of the file that it wants next.
+    Chunk(Chunk),
+    /// Wanted: a file's content. Answered by [`Answer::Data`] and [`Answer::Reuse`] as often as it needs and
+    /// [`Answer::Complete`], or [`Answer::Abandon`].
     Supply {
         /// Where it is.
         path: RelativePath,
@@ -93,6 +136,8 @@ pub enum Question {
         digest: Digest,
         /// How long it is.
         size: u64,
+        /// How long a chunk is on average, if chunks were told.
+        average: Option<u32>,
     },
 }
 
@@ -115,9 +160,18 @@ pub enum Answer {
         /// Whether every change is noticed: the whole need not be read to know what has changed.
         watched: bool,
     },
+    /// A chunk of a file.
+    Chunk(Chunk),
     /// A part of a file's content.
     Data(#[serde(with = "bytes")] Vec<u8>),
-    /// The content is complete.
+    /// A part of it that the file has whose chunks were told.
+    Reuse {
+        /// Where in the file.
+        offset: u64,
+        /// Bytes.
+        length: u32,
+    },
+    /// The content, or the list of chunks, is complete.
     Complete,
     /// The content cannot be had: it was changed, or cannot be read.
     Abandon,

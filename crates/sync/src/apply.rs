@@ -9,7 +9,7 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
-    time::SystemTime,
+    time::{Duration, Instant, SystemTime},
 };
 
 use overside_sync_core::{Digest, Entry, File, Name, Node, RelativePath, Side, Step, TEMPORARY};
@@ -27,6 +27,9 @@ use crate::{
     scan::{Changes, mode, modified, read_file, stamp},
     stage::Stage,
 };
+
+/// How long a directory is taken for the one at its path.
+const SAME: Duration = Duration::from_millis(20);
 
 /// What keeps a step from being done.
 enum Obstacle {
@@ -50,52 +53,38 @@ impl From<Errno> for Obstacle {
     }
 }
 
-/// The steps of one plan.
-pub(crate) struct Applying<'a> {
-    root: &'a Root,
-    stage: &'a Stage,
-    tree: &'a mut Option<Node>,
-    owner: Option<Owner>,
-    side: Side,
+/// What has become of the steps of one plan so far.
+#[derive(Default)]
+pub(crate) struct Work {
     /// How many steps still need each content.
-    needed: BTreeMap<Digest, usize>,
-    /// The directory that was used last.
-    open: Option<(RelativePath, OwnedFd)>,
+    needed: BTreeMap<Digest, u32>,
+    /// The directory that was used last, and when it was opened.
+    open: Option<(RelativePath, OwnedFd, Instant)>,
     /// Directories whose permissions come last, so that they do not stand in the way.
     modes: Vec<(RelativePath, u16)>,
     changes: Changes,
     failures: Vec<Failure>,
 }
 
-impl<'a> Applying<'a> {
-    pub(crate) fn new(
-        root: &'a Root,
-        stage: &'a Stage,
-        tree: &'a mut Option<Node>,
-        owner: Option<Owner>,
-        side: Side,
-        steps: &[Step],
-    ) -> Self {
-        let mut needed = BTreeMap::new();
-        for step in steps {
-            if let Some(Entry::File(file)) = &step.new {
-                *needed.entry(file.digest).or_insert(0) += 1;
-            }
-        }
-        Self {
-            root,
-            stage,
-            tree,
-            owner,
-            side,
-            needed,
-            open: None,
-            modes: Vec::new(),
-            changes: Vec::new(),
-            failures: Vec::new(),
-        }
+impl Work {
+    /// So many steps more need a content.
+    pub(crate) fn need(&mut self, digest: Digest, uses: u32) {
+        let count = self.needed.entry(digest).or_insert(0);
+        *count = count.saturating_add(uses);
     }
+}
 
+/// Does the steps of one plan.
+pub(crate) struct Applying<'a> {
+    pub(crate) root: &'a Root,
+    pub(crate) stage: &'a mut Stage,
+    pub(crate) tree: &'a mut Option<Node>,
+    pub(crate) owner: Option<Owner>,
+    pub(crate) side: Side,
+    pub(crate) work: &'a mut Work,
+}
+
+impl Applying<'_> {
     /// Does one; what goes wrong is told at the end.
     pub(crate) fn step(&mut self, step: &Step) {
         let done = match step.path.split() {
@@ -104,39 +93,32 @@ impl<'a> Applying<'a> {
         };
         match done {
             Ok(()) => {}
-            Err(Obstacle::Changed) => self.failures.push(Failure {
+            Err(Obstacle::Changed) => self.work.failures.push(Failure {
                 path: step.path.clone(),
                 reason: "it was changed meanwhile".to_owned(),
                 passes: true,
             }),
             Err(Obstacle::Failed(error)) => {
-                self.failures.push(Failure { path: step.path.clone(), reason: error.to_string(), passes: false });
+                self.work.failures.push(Failure { path: step.path.clone(), reason: error.to_string(), passes: false });
             }
-        }
-        if let Some(Entry::File(file)) = &step.new
-            && let Some(count) = self.needed.get_mut(&file.digest)
-        {
-            *count -= 1;
         }
     }
 
     /// Permissions of directories, those that lie deepest first; then what differs from before, and what failed.
-    pub(crate) fn finish(mut self) -> (Changes, Vec<Failure>) {
-        let mut modes = std::mem::take(&mut self.modes);
-        modes.sort();
-        for (path, mode) in modes.into_iter().rev() {
+    pub(crate) fn finish(self) -> (Changes, Vec<Failure>) {
+        let mut work = std::mem::take(self.work);
+        work.modes.sort();
+        for (path, mode) in work.modes.into_iter().rev() {
             let set = self
                 .root
                 .open_directory(&path)
                 .and_then(|directory| Ok(fchmod(&directory, Mode::from_raw_mode(RawMode::from(mode)))?));
             if let Err(error) = set {
-                self.failures.push(Failure { path, reason: error.to_string(), passes: false });
+                work.failures.push(Failure { path, reason: error.to_string(), passes: false });
             }
         }
-        for digest in self.needed.keys() {
-            self.stage.remove(&Stage::name(digest));
-        }
-        (self.changes, self.failures)
+        self.stage.clear();
+        (work.changes, work.failures)
     }
 
     fn known(&self, path: &RelativePath) -> Option<&Node> {
@@ -146,13 +128,13 @@ impl<'a> Applying<'a> {
     /// Tells what is there now.
     fn done(&mut self, path: &RelativePath, entry: Option<Entry>) {
         Node::set(self.tree, path, entry.clone());
-        self.changes.push((path.clone(), entry));
+        self.work.changes.push((path.clone(), entry));
     }
 
     fn at_root(&mut self, step: &Step) -> Result<(), Obstacle> {
         match (&step.old, &step.new, self.root.file_name()) {
             (_, Some(Entry::Directory(mode)), None) => {
-                self.modes.push((RelativePath::ROOT, *mode));
+                self.work.modes.push((RelativePath::ROOT, *mode));
                 self.done(&RelativePath::ROOT, step.new.clone());
                 Ok(())
             }
@@ -177,7 +159,7 @@ impl<'a> Applying<'a> {
         if known && !self.is_as_known(spot, &RelativePath::ROOT)? {
             return Err(Obstacle::Changed);
         }
-        let mut source = self.staged(&file.digest)?;
+        let (_, mut source) = self.stage.open(&file.digest, false)?.ok_or(Obstacle::Changed)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let mut target: std::fs::File = openat(spot.directory, spot.name, flags, Mode::RUSR | Mode::WUSR)?.into();
         // Before the content, so that what a container writes right after it is not cut.
@@ -191,13 +173,13 @@ impl<'a> Applying<'a> {
     }
 
     fn below(&mut self, step: &Step, parent: &RelativePath, name: &Name) -> Result<(), Obstacle> {
-        let (directory, path) = match self.open.take() {
-            Some((path, directory)) if path == *parent => (directory, path),
-            _ => (self.root.open_directory(parent).map_err(gone)?, parent.clone()),
+        let (path, directory, opened) = match self.work.open.take() {
+            Some((path, directory, opened)) if path == *parent && opened.elapsed() < SAME => (path, directory, opened),
+            _ => (parent.clone(), self.root.open_directory(parent).map_err(gone)?, Instant::now()),
         };
         let spot = Spot { directory: directory.as_fd(), name: OsStr::from_bytes(name.as_bytes()) };
         let result = self.change(&spot, step);
-        self.open = Some((path, directory));
+        self.work.open = Some((path, directory, opened));
         result
     }
 
@@ -210,7 +192,7 @@ impl<'a> Applying<'a> {
             (Some(Entry::Directory(_)), Some(Entry::Directory(mode))) => {
                 let directory = open_directory(spot.directory, spot.name)?;
                 drop(directory);
-                self.modes.push((path.clone(), *mode));
+                self.work.modes.push((path.clone(), *mode));
                 self.done(path, step.new.clone());
             }
             (Some(Entry::Directory(_)), None) => {
@@ -223,7 +205,7 @@ impl<'a> Applying<'a> {
                     let flags = AtFlags::SYMLINK_NOFOLLOW;
                     chownat(spot.directory, spot.name, Some(owner.user), Some(owner.group), flags)?;
                 }
-                self.modes.push((path.clone(), *mode));
+                self.work.modes.push((path.clone(), *mode));
                 self.done(path, step.new.clone());
             }
             (Some(_), None) => {
@@ -398,29 +380,21 @@ impl<'a> Applying<'a> {
         })
     }
 
-    /// The content that was received.
-    fn staged(&self, digest: &Digest) -> Result<std::fs::File, Obstacle> {
-        let name = Stage::name(digest);
-        match open_file(&Spot { directory: self.stage.directory(), name: OsStr::new(&name) }) {
-            Ok((file, _)) => Ok(file),
-            // It could not be had: it was changed on its own side.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Obstacle::Changed),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// A file as it is to be, in the stage.
-    fn make_file(&self, file: &File) -> Result<String, Obstacle> {
-        let mut content = self.staged(&file.digest)?;
-        let name = Stage::new_name();
-        if self.needed.get(&file.digest).is_some_and(|count| *count > 1) {
+    /// A file as it is to be, in the stage. A content that could not be had was changed on its own side.
+    fn make_file(&mut self, file: &File) -> Result<String, Obstacle> {
+        let left = self.work.needed.get_mut(&file.digest).map_or(0, |count| {
+            *count = count.saturating_sub(1);
+            *count
+        });
+        let (mut name, mut content) = self.stage.open(&file.digest, left == 0)?.ok_or(Obstacle::Changed)?;
+        if left > 0 {
+            name = Stage::new_name();
             let mut copy = self.stage.create(&name)?;
             copy_sparse(&mut content, &mut copy)?;
-            copy.sync_data()?;
+            if self.side == Side::Laptop {
+                copy.sync_data()?;
+            }
             content = copy;
-        } else {
-            let stage = self.stage.directory();
-            renameat(stage, Stage::name(&file.digest).as_str(), stage, name.as_str())?;
         }
         self.dress(content.as_fd(), file)?;
         Ok(name)

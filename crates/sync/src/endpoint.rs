@@ -13,12 +13,12 @@ use overside_sync_core::{
     wire::{Kind, LONGEST},
 };
 use rustix::{
-    fs::{Gid, Uid},
+    fs::{Gid, Uid, renameat_with},
     io::Errno,
 };
 
 use crate::{
-    apply::Applying,
+    apply::{Applying, Work},
     root::{Root, Spot, open_file},
     scan::{Changes, Scanner, measure, stamp},
     stage::{Incoming, Stage},
@@ -55,6 +55,8 @@ pub(crate) struct Endpoint {
     /// Hints that came while a scan was due that has not been done.
     hints: Hints,
     side: Side,
+    /// The plan that is being carried out.
+    work: Work,
 }
 
 impl Endpoint {
@@ -82,6 +84,7 @@ impl Endpoint {
             owner: None,
             hints: Hints { everywhere: true, ..Hints::default() },
             side,
+            work: Work::default(),
         })
     }
 
@@ -149,18 +152,17 @@ impl Endpoint {
     }
 
     /// Keeps a content beside a single file, under a name that nothing else has.
-    pub(crate) fn keep_beside(&self, digest: &Digest, name: &str) -> io::Result<()> {
-        let name = rustix::fs::renameat_with(
-            self.stage.directory(),
-            Stage::name(digest).as_str(),
-            self.root.top()?,
-            name,
-            rustix::fs::RenameFlags::NOREPLACE,
-        );
-        match name {
-            // By its name it has the same content.
-            Ok(()) | Err(Errno::EXIST) => Ok(()),
-            Err(error) => Err(error.into()),
+    pub(crate) fn keep_beside(&mut self, digest: &Digest, name: &str) -> io::Result<()> {
+        // What could not be had was changed meanwhile: the next cycle keeps what it has become.
+        let Some(staged) = self.stage.take(digest) else { return Ok(()) };
+        let flags = rustix::fs::RenameFlags::NOREPLACE;
+        match renameat_with(self.stage.directory(), staged.as_str(), self.root.top()?, name, flags) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.stage.remove(&staged);
+                // By its name it has the same content.
+                if error == Errno::EXIST { Ok(()) } else { Err(error.into()) }
+            }
         }
     }
 
@@ -186,6 +188,14 @@ impl Endpoint {
             return Ok(None);
         }
         self.open_known(path, known).map(|opened| opened.map(|(file, _)| file))
+    }
+
+    /// What is known of the file at a path.
+    pub(crate) fn file(&self, path: &RelativePath) -> Option<&File> {
+        match self.tree.as_ref()?.get(path)? {
+            Node::File(file) => Some(file),
+            _ => None,
+        }
     }
 
     /// Opens a file that is known. One that has changed at its end only is still worth trying: its digest decides.
@@ -215,7 +225,7 @@ impl Endpoint {
 
     /// Keeps it; false if it is not what it was to be. On the laptop it is on the disk then, if that is wanted: where many
     /// come, they are written out together.
-    pub(crate) fn complete(&self, incoming: Incoming, durable: bool) -> io::Result<bool> {
+    pub(crate) fn complete(&mut self, incoming: Incoming, durable: bool) -> io::Result<bool> {
         self.stage.complete(incoming, self.side == Side::Laptop && durable)
     }
 
@@ -223,26 +233,56 @@ impl Endpoint {
         self.stage.abandon(incoming);
     }
 
-    /// Does the steps, each only if what it replaces is still there. Returns what differs from before, and what failed.
-    pub(crate) fn apply(&mut self, steps: Vec<Step>) -> (Changes, Vec<Failure>) {
-        let missing: BTreeSet<Digest> = steps
-            .iter()
-            .filter_map(|step| match &step.new {
-                Some(Entry::File(file)) if !self.stage.has(&file.digest) => Some(file.digest),
-                _ => None,
-            })
-            .collect();
-        if !missing.is_empty() {
-            self.stage_own(&missing);
+    /// So many steps will need a content.
+    pub(crate) fn need(&mut self, digest: Digest, uses: u32) {
+        self.work.need(digest, uses);
+    }
+
+    /// Keeps a content aside that is here under another name; the step that wants it tells if that cannot be done.
+    pub(crate) fn own(&mut self, path: &RelativePath, digest: &Digest) {
+        let copied = match self.supply(path, digest) {
+            Ok(Some(mut file)) => {
+                let size = self.file(path).map_or(0, |known| known.size);
+                self.stage.copy(&mut file, *digest, size)
+            }
+            Ok(None) => Ok(false),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = copied {
+            tracing::debug!(%error, %path, "a content was not copied");
         }
-        let many = steps.len() > FEW;
-        let mut applying = Applying::new(&self.root, &self.stage, &mut self.tree, self.owner, self.side, &steps);
-        for step in &steps {
-            applying.step(step);
+    }
+
+    /// Does a step, but only if what it replaces is still there. What became of it is told at the end.
+    pub(crate) fn step(&mut self, step: &Step) {
+        self.applying().step(step);
+    }
+
+    /// All steps are done. Returns what differs from before, and what failed.
+    pub(crate) fn finish(&mut self) -> (Changes, Vec<Failure>) {
+        self.applying().finish()
+    }
+
+    /// Does the steps of a plan whose contents are here.
+    pub(crate) fn apply(&mut self, steps: &[Step]) -> (Changes, Vec<Failure>) {
+        let mut missing = BTreeSet::new();
+        for step in steps {
+            if let Some(file) = new_content(step) {
+                self.work.need(file.digest, 1);
+                if !self.stage.has(&file.digest) {
+                    missing.insert(file.digest);
+                }
+            }
         }
-        let result = applying.finish();
+        for (digest, path) in self.tree.as_ref().map(|tree| tree.find(&missing)).unwrap_or_default() {
+            self.own(&path, &digest);
+        }
+        for step in steps {
+            self.step(step);
+        }
+        let result = self.finish();
         if self.side == Side::Laptop
-            && many
+            && steps.len() > FEW
             && let Ok(top) = self.root.top()
             && let Err(error) = sync_all(top)
         {
@@ -251,19 +291,14 @@ impl Endpoint {
         result
     }
 
-    /// Copies what is here already under another name.
-    fn stage_own(&self, missing: &BTreeSet<Digest>) {
-        let Some(tree) = &self.tree else { return };
-        for (digest, path) in tree.find(missing) {
-            let Some(Node::File(known)) = tree.get(&path) else { continue };
-            let copied = match self.open_known(&path, known) {
-                Ok(Some((mut file, _))) => self.stage.copy(&mut file, digest, known.size),
-                Ok(None) => Ok(false),
-                Err(error) => Err(error),
-            };
-            if let Err(error) = copied {
-                tracing::debug!(%error, %path, "a content was not copied");
-            }
+    const fn applying(&mut self) -> Applying<'_> {
+        Applying {
+            root: &self.root,
+            stage: &mut self.stage,
+            tree: &mut self.tree,
+            owner: self.owner,
+            side: self.side,
+            work: &mut self.work,
         }
     }
 
@@ -304,6 +339,15 @@ impl Endpoint {
                 file.stamp = stat.map_or(0, |stat| stamp(&stat, now));
             }
         }
+    }
+}
+
+/// The file whose content a step brings: not where only permissions or times are other ones.
+pub(crate) fn new_content(step: &Step) -> Option<&File> {
+    match (&step.old, &step.new) {
+        (Some(Entry::File(old)), Some(Entry::File(new))) if old.same_content(new) => None,
+        (_, Some(Entry::File(new))) => Some(new),
+        _ => None,
     }
 }
 

@@ -6,6 +6,7 @@
 #![cfg(unix)]
 
 mod apply;
+mod chunks;
 mod endpoint;
 mod frames;
 mod root;

@@ -1,6 +1,7 @@
 //! The environment's side: does what the laptop says, until it says nothing more.
 
 use std::{
+    fs::File,
     io::{self, Read, Write},
     os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
     path::Path,
@@ -8,12 +9,13 @@ use std::{
 };
 
 use overside_sync_core::{
-    RelativePath, Rules, Side, Step,
-    wire::{Answer, BLOCK, Kind, LONGEST, PROTOCOL, Question},
+    Digest, RelativePath, Rules, Side,
+    wire::{Answer, BLOCK, Kind, LONGEST, MOST_CHUNKS, PROTOCOL, Question},
 };
 use rustix::fs::{Gid, Uid};
 
 use crate::{
+    chunks::{self, Index},
     endpoint::{Endpoint, Failure, Owner},
     frames::{Receiver, Sender},
     lock,
@@ -58,7 +60,9 @@ fn converse<W: Write + Send + 'static>(
     let mut endpoint = open(&root, kind, roots, stages, answers)?;
     lock(answers).send(&Answer::Opened)?;
     lock(answers).flush()?;
-    let (mut incoming, mut steps): (Option<Incoming>, Vec<Step>) = (None, Vec::new());
+    let mut incoming: Option<Incoming> = None;
+    // The file that the next content is made of, and the chunks that the laptop has of the one that it wants next.
+    let (mut base, mut chunks) = (None, Index::default());
     while let Some(question) = questions.receive()? {
         match question {
             Question::Open { .. } => return Err(invalid("the root is open")),
@@ -70,7 +74,17 @@ fn converse<W: Write + Send + 'static>(
                 let changes = endpoint.scan(whole)?;
                 tell(&mut lock(answers), changes, Vec::new(), endpoint.is_watched())?;
             }
-            Question::Content { digest, size } => incoming = Some(endpoint.receive(digest, size)?),
+            Question::Own { path, digest, uses } => {
+                endpoint.need(digest, uses);
+                endpoint.own(&path, &digest);
+            }
+            Question::Base { path, digest, average } => {
+                base = list(&mut lock(answers), &endpoint, &path, &digest, average)?;
+            }
+            Question::Content { digest, size, uses } => {
+                endpoint.need(digest, uses);
+                incoming = Some(endpoint.receive(digest, size)?);
+            }
             Question::Data(bytes) => {
                 if let Some(incoming) = &mut incoming {
                     incoming.write(&bytes)?;
@@ -87,16 +101,29 @@ fn converse<W: Write + Send + 'static>(
                     endpoint.abandon(&incoming);
                 }
             }
-            Question::Step(step) => steps.push(step),
+            Question::Reuse { offset, length } => {
+                if let Some(mut made) = incoming.take() {
+                    // A file that was cut meanwhile has less: what was to be made of it is missed by the step that wants it.
+                    match base.as_ref().map(|base| made.reuse(base, offset, length)) {
+                        Some(Ok(())) => incoming = Some(made),
+                        Some(Err(error)) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error),
+                        _ => endpoint.abandon(&made),
+                    }
+                }
+            }
+            Question::Step(step) => endpoint.step(&step),
             Question::Apply => {
-                let (changes, failures) = endpoint.apply(std::mem::take(&mut steps));
+                base = None;
+                let (changes, failures) = endpoint.finish();
                 tell(&mut lock(answers), changes, failures, endpoint.is_watched())?;
             }
-            Question::Supply { path, digest, size } => {
+            Question::Chunk(chunk) if chunks.len() < MOST_CHUNKS => chunks.add(chunk),
+            Question::Chunk(_) => return Err(invalid("too many chunks of a file")),
+            Question::Supply { path, digest, size, average } => {
+                let known = std::mem::take(&mut chunks);
                 let mut answers = lock(answers);
-                let file = endpoint.supply(&path, &digest).unwrap_or_default();
-                match file {
-                    Some(file) => supply(&mut answers, file, size)?,
+                match endpoint.supply(&path, &digest).unwrap_or_default() {
+                    Some(file) => supply(&mut answers, file, size, average.map(|average| (average, known)))?,
                     None => answers.send(&Answer::Abandon)?,
                 }
                 answers.flush()?;
@@ -165,7 +192,50 @@ fn tell<W: Write>(
     answers.flush()
 }
 
-fn supply<W: Write>(answers: &mut Sender<W, Answer>, file: std::fs::File, size: u64) -> io::Result<()> {
+/// Tells the chunks of a file, and returns it.
+fn list<W: Write>(
+    answers: &mut Sender<W, Answer>,
+    endpoint: &Endpoint,
+    path: &RelativePath,
+    digest: &Digest,
+    average: u32,
+) -> io::Result<Option<File>> {
+    let size = endpoint.file(path).map_or(0, |known| known.size);
+    let file = endpoint.supply(path, digest).unwrap_or_default();
+    let listed = match &file {
+        Some(file) => chunks::list(file, size, average).ok().filter(|chunks| chunks.len() <= MOST_CHUNKS),
+        None => None,
+    };
+    match listed {
+        Some(chunks) => {
+            chunks.into_iter().try_for_each(|chunk| answers.send(&Answer::Chunk(chunk)))?;
+            answers.send(&Answer::Complete)?;
+        }
+        None => answers.send(&Answer::Abandon)?,
+    }
+    answers.flush()?;
+    Ok(file)
+}
+
+/// Sends a file, or what of it is in no chunk that the laptop has.
+fn supply<W: Write>(
+    answers: &mut Sender<W, Answer>,
+    file: File,
+    size: u64,
+    known: Option<(u32, Index)>,
+) -> io::Result<()> {
+    if let Some((average, known)) = known {
+        let mut sent = Ok(());
+        let cut = chunks::cut(&file, size, average, |chunk, bytes| {
+            sent = match known.find(&chunk) {
+                Some(offset) => answers.send(&Answer::Reuse { offset, length: chunk.length }),
+                None => bytes.chunks(BLOCK).try_for_each(|part| answers.send(&Answer::Data(part.to_vec()))),
+            };
+            if sent.is_ok() { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+        });
+        sent?;
+        return answers.send(&if cut.is_ok() { Answer::Complete } else { Answer::Abandon });
+    }
     let mut file = file.take(size);
     let mut buffer = vec![0; BLOCK.min(usize::try_from(size).unwrap_or(BLOCK)).max(1)];
     loop {

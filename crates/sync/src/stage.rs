@@ -1,21 +1,27 @@
-//! Contents that wait for their place: files named by their digest, on the same file system as the root where possible.
+//! Contents that wait for their place: files on the same file system as the root where possible.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::FileExt,
+    },
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use overside_sync_core::Digest;
 use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags, fsync, openat, renameat, unlinkat},
+    fs::{AtFlags, CWD, Mode, OFlags, fsync, openat, unlinkat},
     io::Errno,
 };
 
 /// A run of zeros that is left out of a file, in bytes; a file system's usual block.
 const HOLE: usize = 4096;
+/// Read at a time.
+const PART: usize = 256 * 1024;
 
 /// Distinguishes files that are being made.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -25,6 +31,10 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 pub(crate) struct Stage {
     path: PathBuf,
     directory: OwnedFd,
+    /// Names of the contents that wait here.
+    held: BTreeMap<Digest, String>,
+    /// The one that came last is still open: most are wanted at once.
+    last: Option<(Digest, File)>,
 }
 
 impl Stage {
@@ -40,7 +50,7 @@ impl Stage {
         rustix::fs::chmod(&path, Mode::RWXU)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = openat(CWD, &path, flags, Mode::empty())?;
-        Ok(Self { path, directory })
+        Ok(Self { path, directory, held: BTreeMap::new(), last: None })
     }
 
     pub(crate) fn directory(&self) -> BorrowedFd<'_> {
@@ -52,14 +62,40 @@ impl Stage {
         format!("new-{}", NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// The name of a content.
-    pub(crate) fn name(digest: &Digest) -> String {
-        digest.0.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
     /// Whether a content waits here.
     pub(crate) fn has(&self, digest: &Digest) -> bool {
-        rustix::fs::statat(&self.directory, Self::name(digest), AtFlags::SYMLINK_NOFOLLOW).is_ok()
+        self.held.contains_key(digest)
+    }
+
+    /// A content that waits here, open, and its name. Where it is `taken` it waits no more.
+    pub(crate) fn open(&mut self, digest: &Digest, taken: bool) -> io::Result<Option<(String, File)>> {
+        let name = if taken { self.held.remove(digest) } else { self.held.get(digest).cloned() };
+        let Some(name) = name else { return Ok(None) };
+        let file = match self.last.take() {
+            Some((last, mut file)) if last == *digest => {
+                file.rewind()?;
+                file
+            }
+            last => {
+                self.last = last;
+                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                openat(&self.directory, name.as_str(), flags, Mode::empty())?.into()
+            }
+        };
+        Ok(Some((name, file)))
+    }
+
+    /// The name of a content that waits here no more.
+    pub(crate) fn take(&mut self, digest: &Digest) -> Option<String> {
+        self.held.remove(digest)
+    }
+
+    /// Forgets all contents.
+    pub(crate) fn clear(&mut self) {
+        self.last = None;
+        for name in std::mem::take(&mut self.held).into_values() {
+            self.remove(&name);
+        }
     }
 
     /// A file that nobody else sees.
@@ -82,8 +118,8 @@ impl Stage {
         Ok(Incoming { name, file, digest, size, hasher: blake3::Hasher::new(), length: 0, hole: false })
     }
 
-    /// Keeps a content under its name, if it is what it was to be.
-    pub(crate) fn complete(&self, mut incoming: Incoming, durable: bool) -> io::Result<bool> {
+    /// Keeps a content, if it is what it was to be.
+    pub(crate) fn complete(&mut self, mut incoming: Incoming, durable: bool) -> io::Result<bool> {
         let right = incoming.length == incoming.size && *incoming.hasher.finalize().as_bytes() == incoming.digest.0;
         if !right {
             self.remove(&incoming.name);
@@ -93,7 +129,10 @@ impl Stage {
         if durable {
             fsync(&incoming.file)?;
         }
-        renameat(&self.directory, incoming.name.as_str(), &self.directory, Self::name(&incoming.digest))?;
+        if let Some(before) = self.held.insert(incoming.digest, incoming.name) {
+            self.remove(&before);
+        }
+        self.last = Some((incoming.digest, incoming.file));
         Ok(true)
     }
 
@@ -102,9 +141,9 @@ impl Stage {
     }
 
     /// Copies a file in as that content; false if it is another by now.
-    pub(crate) fn copy(&self, file: &mut File, digest: Digest, size: u64) -> io::Result<bool> {
+    pub(crate) fn copy(&mut self, file: &mut File, digest: Digest, size: u64) -> io::Result<bool> {
         let mut incoming = self.receive(digest, size)?;
-        let mut buffer = vec![0; 256 * 1024];
+        let mut buffer = vec![0; PART];
         let mut file = file.take(size);
         loop {
             match file.read(&mut buffer)? {
@@ -159,6 +198,20 @@ impl Incoming {
                 let start = run[0].as_ptr().addr() - bytes.as_ptr().addr();
                 self.file.write_all(&bytes[start..start + length])?;
             }
+        }
+        Ok(())
+    }
+
+    /// Adds a part of a file that is here.
+    pub(crate) fn reuse(&mut self, base: &File, mut offset: u64, length: u32) -> io::Result<()> {
+        let mut left = length as usize;
+        let mut buffer = vec![0; PART.min(left)];
+        while left > 0 {
+            let part = left.min(PART);
+            base.read_exact_at(&mut buffer[..part], offset)?;
+            self.write(&buffer[..part])?;
+            offset += part as u64;
+            left -= part;
         }
         Ok(())
     }

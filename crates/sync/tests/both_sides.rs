@@ -10,13 +10,45 @@ use std::{
         net::UnixStream,
     },
     path::{Path, PathBuf},
-    sync::mpsc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     thread::JoinHandle,
     time::{Duration, SystemTime},
 };
 
 use overside_sync::{Flushed, Limits, Phase, Setup, Status, Sync, serve};
 use overside_sync_core::{Mode, RelativePath, wire::Kind};
+
+/// Counts what goes through.
+struct Counted(UnixStream, Arc<AtomicU64>);
+
+impl Counted {
+    fn count(&self, bytes: std::io::Result<usize>) -> std::io::Result<usize> {
+        self.1.fetch_add(*bytes.as_ref().unwrap_or(&0) as u64, Ordering::Relaxed);
+        bytes
+    }
+}
+
+impl std::io::Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.0.read(buffer);
+        self.count(read)
+    }
+}
+
+impl std::io::Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.0.write(bytes);
+        self.count(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
 
 struct Pair {
     directory: tempfile::TempDir,
@@ -25,6 +57,8 @@ struct Pair {
     changed: mpsc::Receiver<()>,
     far: Option<JoinHandle<()>>,
     cut: Option<UnixStream>,
+    /// Bytes that went over the stream, in both directions.
+    carried: Arc<AtomicU64>,
 }
 
 fn setup(directory: &Path, kind: Kind) -> Setup {
@@ -50,7 +84,15 @@ impl Pair {
             fs::create_dir(&root).unwrap();
         }
         fill(&root);
-        let mut pair = Self { directory, kind, sync: None, changed: mpsc::channel().1, far: None, cut: None };
+        let mut pair = Self {
+            directory,
+            kind,
+            sync: None,
+            changed: mpsc::channel().1,
+            far: None,
+            cut: None,
+            carried: Arc::default(),
+        };
         pair.start();
         pair
     }
@@ -76,7 +118,8 @@ impl Pair {
         self.far = Some(std::thread::spawn(move || {
             let _ = serve(far.try_clone().unwrap(), far, &directory.join("far/roots"), &directory.join("far/stages"));
         }));
-        self.sync().connect(Box::new(near.try_clone().unwrap()), Box::new(near), || {});
+        let counted = |end: UnixStream| Box::new(Counted(end, Arc::clone(&self.carried)));
+        self.sync().connect(counted(near.try_clone().unwrap()), counted(near), || {});
     }
 
     /// The environment's side notices that nobody speaks any more.
@@ -434,5 +477,95 @@ fn a_directory_that_came_into_the_place_of_another_is_not_taken_for_it() {
         write(&here.join("dist/sub/deep/x"), "changed after it was moved");
         pair.settle();
         assert_eq!(text(&there.join("dist/sub/deep/x")), "changed after it was moved");
+    }
+}
+
+/// Bytes that cannot be compressed.
+fn noise(seed: u8, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+#[test]
+fn of_a_large_file_that_has_changed_only_what_is_new_travels_either_way() {
+    let mut content = noise(0, 64 << 20);
+    let pair = Pair::new(Kind::Directory, |root| fs_err::write(root.join("disk"), &content).unwrap());
+    pair.settle();
+    let mut seed = 0;
+    for (here, there) in [(pair.laptop("disk"), pair.far("disk")), (pair.far("disk"), pair.laptop("disk"))] {
+        // Overwritten, inserted, taken out.
+        for quarter in 1..4 {
+            seed += 1;
+            let at = quarter * (16 << 20);
+            let replaced = [1000, 0, 5000][quarter - 1];
+            content.splice(at..at + replaced, noise(seed, [1000, 5000, 0][quarter - 1]));
+        }
+        let before = pair.carried.load(Ordering::Relaxed);
+        // At once: a file that is written anew is short for a while.
+        let new = pair.directory.path().join("new");
+        fs_err::write(&new, &content).unwrap();
+        fs::rename(&new, &here).unwrap();
+        pair.settle();
+        assert!(fs_err::read(&there).unwrap() == content);
+        let carried = pair.carried.load(Ordering::Relaxed) - before;
+        assert!(carried < 700 << 10, "{carried} bytes");
+
+        let end = noise(100 + seed, 50_000);
+        content.extend(&end);
+        let before = pair.carried.load(Ordering::Relaxed);
+        std::io::Write::write_all(&mut fs::OpenOptions::new().append(true).open(&here).unwrap(), &end).unwrap();
+        pair.settle();
+        assert!(fs_err::read(&there).unwrap() == content);
+        let carried = pair.carried.load(Ordering::Relaxed) - before;
+        assert!(carried < 250 << 10, "{carried} bytes for what was appended");
+    }
+}
+
+#[test]
+fn a_large_file_that_changes_while_it_travels_arrives_as_it_is_at_last() {
+    let pair = Pair::new(Kind::Directory, |root| fs_err::write(root.join("disk"), noise(0, 4 << 20)).unwrap());
+    pair.settle();
+    for seed in 1..20 {
+        let mut file = fs::OpenOptions::new().write(true).open(pair.laptop("disk")).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &noise(seed, 1000), u64::from(seed) * 100_000).unwrap();
+        if seed % 3 == 0 {
+            file.set_len((4 << 20) - u64::from(seed) * 10_000).unwrap();
+            std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0)).unwrap();
+            std::io::Write::write_all(&mut file, &noise(seed, 20_000)).unwrap();
+        }
+    }
+    while pair.flush() != Flushed::Done {}
+    assert!(fs_err::read(pair.far("disk")).unwrap() == fs_err::read(pair.laptop("disk")).unwrap());
+}
+
+#[test]
+fn files_that_change_places_and_files_that_are_the_same_keep_their_contents() {
+    let pair = Pair::new(Kind::Directory, |root| {
+        for (name, seed) in [("a", 1), ("b", 2), ("c", 3)] {
+            fs_err::write(root.join(name), noise(seed, 100_000)).unwrap();
+        }
+    });
+    pair.settle();
+    let before = pair.carried.load(Ordering::Relaxed);
+    fs::rename(pair.laptop("a"), pair.laptop("x")).unwrap();
+    fs::rename(pair.laptop("b"), pair.laptop("a")).unwrap();
+    fs::rename(pair.laptop("x"), pair.laptop("b")).unwrap();
+    for copy in ["c1", "c2", "c3"] {
+        fs::copy(pair.laptop("c"), pair.laptop(copy)).unwrap();
+    }
+    pair.settle();
+    let carried = pair.carried.load(Ordering::Relaxed) - before;
+    for (name, seed) in [("a", 2), ("b", 1), ("c", 3), ("c1", 3), ("c2", 3), ("c3", 3)] {
+        assert!(fs_err::read(pair.far(name)).unwrap() == noise(seed, 100_000), "{name}");
+    }
+    // Within the same moment all of it is known to be there already; otherwise one of them is sent.
+    assert!(carried < 250_000, "{carried} bytes");
+    for copy in 0..5 {
+        fs_err::write(pair.far(&format!("n{copy}")), noise(9, 80_000)).unwrap();
+    }
+    pair.settle();
+    for copy in 0..5 {
+        assert!(fs_err::read(pair.laptop(&format!("n{copy}"))).unwrap() == noise(9, 80_000), "{copy}");
     }
 }

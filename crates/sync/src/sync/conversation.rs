@@ -8,10 +8,11 @@ use std::{
 
 use overside_sync_core::{
     Digest, Node, RelativePath,
-    wire::{Answer, PROTOCOL, Question},
+    wire::{Answer, MOST_CHUNKS, PROTOCOL, Question},
 };
 
 use crate::{
+    chunks::Index,
     endpoint::Failure,
     frames::{Receiver, Sender},
 };
@@ -151,7 +152,27 @@ impl Conversation {
         Ok(failures)
     }
 
-    pub(super) fn want(&mut self, path: &RelativePath, digest: Digest, size: u64) -> Result<(), Lost> {
-        self.ask(&Question::Supply { path: path.clone(), digest, size })
+    /// Asks of which chunks a file consists that the environment has.
+    pub(super) fn ask_base(&mut self, path: &RelativePath, digest: Digest, average: u32) -> Result<(), Lost> {
+        self.ask(&Question::Base { path: path.clone(), digest, average })?;
+        self.flush()
+    }
+
+    /// The answer, for a file of `size` bytes; none if the environment does not say.
+    pub(super) fn base(&mut self, size: u64) -> Result<Option<Index>, Lost> {
+        let mut index = Index::default();
+        loop {
+            match self.answer()? {
+                Answer::Chunk(chunk) => {
+                    index.add(chunk);
+                    if chunk.length == 0 || index.end() > size || index.len() > MOST_CHUNKS {
+                        return Err(invalid("the chunks of a file are not what they can be"));
+                    }
+                }
+                Answer::Complete => return Ok(Some(index)),
+                Answer::Abandon => return Ok(None),
+                _ => return Err(invalid("the chunks of a file were expected")),
+            }
+        }
     }
 }

@@ -1,43 +1,37 @@
 //! One cycle: read, reconcile, carry, do.
 
+mod carry;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    io::{self, Read},
+    collections::{BTreeMap, BTreeSet},
+    io,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use overside_sync_core::{
-    CONFLICT, Count, Digest, Entry, File, Halt, IGNORE_FILE, Mode, Node, Plan, RelativePath, Rules, Side, Step, agree,
-    halt, is_conflict, reconcile, unchanged,
-    wire::{Answer, BLOCK, Kind, Question},
+    Count, Entry, Halt, IGNORE_FILE, Mode, Node, RelativePath, Rules, Side, agree, halt, is_conflict, reconcile,
+    unchanged,
+    wire::{Kind, Question},
     without_removed,
 };
 
 use super::{
     Phase, Progress, Setup, Status, ancestor,
-    conversation::{Conversation, Lost, invalid},
+    conversation::{Conversation, Lost},
 };
 use crate::{
-    endpoint::{Endpoint, FEW, Failure},
+    endpoint::{Endpoint, Failure},
     lock,
     scan::Changes,
 };
 
-/// Files that are asked for before the first of them has arrived, and bytes of them.
-const ASKED: (usize, u64) = (256, 16 << 20);
 /// Problems that are told.
 const PROBLEMS: usize = 100;
 /// The common state is written so seldom that one part in so many of the time goes into it.
 const KEEPING_PART: u32 = 20;
 /// How long the one on the disk may be the older one at most.
 const KEEP_WITHIN: Duration = Duration::from_secs(5);
-/// Progress is told no more often.
-const TELL_EVERY: Duration = Duration::from_millis(100);
-/// Contents of so many bytes are sent without looking whether the other side has them under another name.
-const SENT_SOONER: u64 = 64 << 10;
-/// Room that is left on the laptop's disk.
-const SPARE: u64 = 256 << 20;
 
 /// What of both sides is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -397,199 +391,6 @@ impl Cycle {
             status.problems = problems;
         });
     }
-
-    fn carry_out(&mut self, conversation: &mut Conversation, plan: Plan, most: u64) -> Result<Vec<Failure>, Trouble> {
-        let mut failures = Vec::new();
-        self.keep_file_beside(conversation, &plan)?;
-        if !plan.laptop.is_empty() {
-            self.pull(conversation, &plan.laptop)?;
-            let (changes, failed) = self.laptop.apply(plan.laptop);
-            self.note(&changes);
-            failures.extend(failed);
-        }
-        if !plan.environment.is_empty() {
-            self.push(conversation, &plan.environment)?;
-            for step in plan.environment {
-                conversation.ask(&Question::Step(step))?;
-            }
-            conversation.ask(&Question::Apply)?;
-            conversation.flush()?;
-            failures.extend(conversation.take(&mut self.environment, most)?);
-        }
-        Ok(failures)
-    }
-
-    /// A single file has no place beside it in the tree; the environment's version comes to lie there all the same.
-    fn keep_file_beside(&mut self, conversation: &mut Conversation, plan: &Plan) -> Result<(), Trouble> {
-        if self.setup.kind != Kind::File || !plan.conflicts.contains(&RelativePath::ROOT) {
-            return Ok(());
-        }
-        let Some(Node::File(theirs)) = self.environment.clone() else { return Ok(()) };
-        let Some(name) = self.setup.laptop.file_name().map(|name| name.to_string_lossy().into_owned()) else {
-            return Ok(());
-        };
-        let wanted = BTreeMap::from([(theirs.digest, (RelativePath::ROOT, theirs.size))]);
-        self.fetch(conversation, wanted)?;
-        let digits: String = theirs.digest.0[..4].iter().map(|byte| format!("{byte:02x}")).collect();
-        let name = format!("{name}{CONFLICT}{digits}");
-        Ok(self.laptop.keep_beside(&theirs.digest, &name)?)
-    }
-
-    /// Fetches what the laptop lacks.
-    fn pull(&mut self, conversation: &mut Conversation, steps: &[Step]) -> Result<(), Trouble> {
-        let here = elsewhere(steps, self.laptop.tree());
-        let lacks: Vec<&Step> =
-            steps.iter().filter(|step| new_file(step).is_some_and(|file| !here.contains_key(&file.digest))).collect();
-        let there = places(&lacks, self.environment.as_ref());
-        let wanted: BTreeMap<Digest, (RelativePath, u64)> = lacks
-            .iter()
-            .filter_map(|step| new_file(step))
-            .filter_map(|file| Some((file.digest, (there.get(&file.digest)?.clone(), file.size))))
-            .collect();
-        let bytes = wanted.values().fold(0_u64, |sum, (_, size)| sum.saturating_add(*size));
-        let room = self.laptop.room().unwrap_or(u64::MAX).saturating_sub(SPARE);
-        if bytes > room {
-            // The steps say so, each for itself, and the next cycle tries again.
-            tracing::warn!(bytes, room, "the laptop's disk has no room for what containers wrote");
-            return Ok(());
-        }
-        self.fetch(conversation, wanted)
-    }
-
-    fn fetch(
-        &mut self,
-        conversation: &mut Conversation,
-        wanted: BTreeMap<Digest, (RelativePath, u64)>,
-    ) -> Result<(), Trouble> {
-        let durable = wanted.len() <= FEW;
-        let mut progress = self.begin(wanted.values().map(|(_, size)| *size));
-        let mut waiting = wanted.into_iter();
-        let (mut asked, mut asked_bytes) = (VecDeque::new(), 0);
-        loop {
-            while asked.len() < ASKED.0 && (asked.is_empty() || asked_bytes < ASKED.1) {
-                let Some((digest, (path, size))) = waiting.next() else { break };
-                conversation.want(&path, digest, size)?;
-                asked_bytes += size;
-                asked.push_back((digest, size));
-            }
-            conversation.flush()?;
-            let Some((digest, size)) = asked.pop_front() else { return Ok(()) };
-            let mut incoming = self.laptop.receive(digest, size)?;
-            loop {
-                match conversation.answer()? {
-                    Answer::Data(bytes) => {
-                        if incoming.is_too_long(bytes.len()) {
-                            self.laptop.abandon(&incoming);
-                            return Err(invalid("a file is longer than it was said to be").into());
-                        }
-                        incoming.write(&bytes)?;
-                        progress.bytes += bytes.len() as u64;
-                    }
-                    Answer::Complete => {
-                        self.laptop.complete(incoming, durable)?;
-                        break;
-                    }
-                    Answer::Abandon => {
-                        self.laptop.abandon(&incoming);
-                        break;
-                    }
-                    _ => return Err(invalid("a file was expected").into()),
-                }
-            }
-            asked_bytes -= size;
-            progress.files += 1;
-            self.tell_progress(progress);
-        }
-    }
-
-    fn tell_progress(&mut self, progress: Progress) {
-        let is_last = progress.files == progress.all_files;
-        if is_last || self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-            self.told = Some(Instant::now());
-            self.tell(|status| status.phase = Phase::Bringing(progress));
-        }
-    }
-
-    fn begin(&self, sizes: impl Iterator<Item = u64>) -> Progress {
-        let mut progress = Progress::default();
-        for size in sizes {
-            progress.all_files += 1;
-            progress.all_bytes = progress.all_bytes.saturating_add(size);
-        }
-        progress
-    }
-
-    /// Sends what the environment lacks.
-    fn push(&mut self, conversation: &mut Conversation, steps: &[Step]) -> Result<(), Trouble> {
-        let there = elsewhere(steps, self.environment.as_ref());
-        let lacks: Vec<&Step> =
-            steps.iter().filter(|step| new_file(step).is_some_and(|file| !there.contains_key(&file.digest))).collect();
-        let here = places(&lacks, self.laptop.tree());
-        let wanted: BTreeMap<Digest, u64> =
-            lacks.iter().filter_map(|step| new_file(step)).map(|file| (file.digest, file.size)).collect();
-        let mut progress = self.begin(wanted.values().copied());
-        // In the order of their paths, which is about the order on the disk.
-        let mut wanted: Vec<_> =
-            wanted.into_iter().filter_map(|(digest, size)| Some((here.get(&digest)?, digest, size))).collect();
-        wanted.sort_unstable();
-        let mut buffer = vec![0; BLOCK];
-        for (path, digest, size) in wanted {
-            // What cannot be sent is missed by its step, which tells.
-            if let Ok(Some(file)) = self.laptop.supply(path, &digest) {
-                conversation.ask(&Question::Content { digest, size })?;
-                let mut file = file.take(size);
-                let end = loop {
-                    match file.read(&mut buffer) {
-                        Ok(0) => break Question::Complete,
-                        Ok(count) => {
-                            conversation.ask(&Question::Data(buffer[..count].to_vec()))?;
-                            progress.bytes += count as u64;
-                        }
-                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                        Err(_) => break Question::Abandon,
-                    }
-                };
-                conversation.ask(&end)?;
-            }
-            progress.files += 1;
-            self.tell_progress(progress);
-        }
-        Ok(())
-    }
-}
-
-/// The file that a step brings.
-const fn new_file(step: &Step) -> Option<&File> {
-    match &step.new {
-        Some(Entry::File(file)) => Some(file),
-        _ => None,
-    }
-}
-
-/// Where the side that the steps are for has contents already under other names. So little that it is sent sooner than found is
-/// not looked for.
-fn elsewhere(steps: &[Step], tree: Option<&Node>) -> BTreeMap<Digest, RelativePath> {
-    let files = || steps.iter().filter_map(new_file);
-    if files().fold(0_u64, |sum, file| sum.saturating_add(file.size)) <= SENT_SOONER {
-        return BTreeMap::new();
-    }
-    tree.map(|tree| tree.find(&files().map(|file| file.digest).collect())).unwrap_or_default()
-}
-
-/// Where the side that the contents come from has them; most lie at the step's own path.
-fn places(steps: &[&Step], tree: Option<&Node>) -> BTreeMap<Digest, RelativePath> {
-    let Some(tree) = tree else { return BTreeMap::new() };
-    let (mut found, mut missing) = (BTreeMap::new(), BTreeSet::new());
-    for (step, file) in steps.iter().filter_map(|step| Some((step, new_file(step)?))) {
-        if matches!(tree.get(&step.path), Some(Node::File(there)) if there.digest == file.digest) {
-            found.insert(file.digest, step.path.clone());
-        } else {
-            missing.insert(file.digest);
-        }
-    }
-    missing.retain(|digest| !found.contains_key(digest));
-    found.extend(tree.find(&missing));
-    found
 }
 
 /// The three largest directories, none within another. One of which most lies in a single directory is passed over for that.
