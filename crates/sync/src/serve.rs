@@ -5,7 +5,10 @@ use std::{
     io::{self, Read, Write},
     os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use overside_sync_core::{
@@ -22,6 +25,9 @@ use crate::{
     scan::Changes,
     stage::Incoming,
 };
+
+/// After so many steps at most it is looked at once what else has changed; after more, when the laptop asks.
+const LOOKED_AT: usize = 1000;
 
 type Answers<W> = Arc<Mutex<Sender<W, Answer>>>;
 
@@ -57,7 +63,10 @@ fn converse<W: Write + Send + 'static>(
     if protocol != PROTOCOL {
         return Err(invalid("the two sides speak different versions"));
     }
-    let mut endpoint = open(&root, kind, roots, stages, answers)?;
+    // What the steps themselves change is not worth a scan of its own.
+    let quiet = Arc::new(AtomicBool::new(false));
+    let mut endpoint = open(&root, kind, roots, stages, answers, &quiet)?;
+    let mut steps = 0;
     lock(answers).send(&Answer::Opened)?;
     lock(answers).flush()?;
     let mut incoming: Option<Incoming> = None;
@@ -111,10 +120,21 @@ fn converse<W: Write + Send + 'static>(
                     }
                 }
             }
-            Question::Step(step) => endpoint.step(&step),
+            Question::Step(step) => {
+                quiet.store(true, Ordering::Relaxed);
+                steps += 1;
+                endpoint.step(&step);
+            }
             Question::Apply => {
                 base = None;
-                let (changes, failures) = endpoint.finish();
+                let (mut changes, failures) = endpoint.finish();
+                quiet.store(false, Ordering::Relaxed);
+                let few = std::mem::take(&mut steps) <= LOOKED_AT;
+                let others = if few { endpoint.scan(false)? } else { Changes::new() };
+                if !few || !others.is_empty() {
+                    lock(answers).send(&Answer::Changed)?;
+                }
+                changes.extend(others);
                 tell(&mut lock(answers), changes, failures, endpoint.is_watched())?;
             }
             Question::Chunk(chunk) if chunks.len() < MOST_CHUNKS => chunks.add(chunk),
@@ -140,6 +160,7 @@ fn open<W: Write + Send + 'static>(
     roots: &Path,
     stages: &Path,
     answers: &Answers<W>,
+    quiet: &Arc<AtomicBool>,
 ) -> io::Result<Endpoint> {
     let path = roots.join(std::ffi::OsStr::from_bytes(root.as_bytes()));
     match kind {
@@ -155,9 +176,11 @@ fn open<W: Write + Send + 'static>(
         }
     }
     let stage = stages.join(blake3::hash(root.as_bytes()).to_hex().as_str());
-    let told = Arc::downgrade(answers);
+    let (told, quiet) = (Arc::downgrade(answers), Arc::clone(quiet));
     let changed = move || {
-        if let Some(answers) = told.upgrade() {
+        if !quiet.load(Ordering::Relaxed)
+            && let Some(answers) = told.upgrade()
+        {
             let mut answers = lock(&answers);
             // A stream that is gone ends the conversation elsewhere.
             let _ = answers.send(&Answer::Changed);

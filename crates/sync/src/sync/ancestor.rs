@@ -1,38 +1,269 @@
-//! What both sides had in common last, on the disk.
+//! What both sides had in common last, on the disk: the whole at first, then what has changed since.
 
-use std::{io, path::Path};
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
 
-use overside_sync_core::Node;
+use fs_err::File;
+use overside_sync_core::{Name, Node, RelativePath};
+use serde::{Deserialize, Serialize};
 
 /// Changes when the format does; another one is as good as none.
-const FORMAT: &[u8] = b"overside ancestor 1\n";
+const FORMAT: &[u8] = b"overside ancestor 2\n";
+/// Before each part: its length, and the beginning of its BLAKE3.
+const HEAD: usize = 12;
+/// Changes of so many bytes are kept before the whole is written again, or half of what that has.
+const CHANGES: u64 = 256 << 10;
 
-/// Reads it. Without one both sides are compared as if they had met for the first time, which loses nothing.
-pub(super) fn read(path: &Path) -> Option<Node> {
-    let bytes = match fs_err::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        Err(error) => {
-            tracing::warn!(%error, "what both sides had in common is forgotten");
-            return None;
-        }
-    };
-    let decoded = zstd::stream::decode_all(bytes.strip_prefix(FORMAT)?).ok()?;
-    postcard::from_bytes(&decoded).ok().flatten()
+/// What has become of a part of the tree.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Change {
+    Put(RelativePath, Node),
+    Remove(RelativePath),
+    /// Permissions of a directory.
+    Mode(RelativePath, u16),
 }
 
-/// Writes it: the old one stays until the new one is whole. Its directory is not made: without one the session has ended.
-/// What is not durable outlives this process, but perhaps not the machine: both sides are then compared as if for the first
-/// time.
-pub(super) fn write(path: &Path, ancestor: Option<&Node>, durable: bool) -> io::Result<()> {
-    let encoded = postcard::to_stdvec(&ancestor).map_err(io::Error::other)?;
-    let bytes = [FORMAT, &zstd::stream::encode_all(&*encoded, 1)?].concat();
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    let mut file = fs_err::File::create(&temporary)?;
-    io::Write::write_all(&mut file, &bytes)?;
-    if durable {
-        file.sync_data()?;
+/// The file, and what it says.
+#[derive(Debug)]
+pub(super) struct Kept {
+    path: PathBuf,
+    tree: Option<Node>,
+    /// Written to by this process, so that it is known how it ends.
+    file: Option<File>,
+    whole: u64,
+    changes: u64,
+}
+
+impl Kept {
+    /// Reads it. Without one both sides are compared as if they had met for the first time, which loses nothing.
+    pub(super) fn read(path: PathBuf) -> Self {
+        let tree = match fs_err::read(&path) {
+            Ok(bytes) => decode(&bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                tracing::warn!(%error, "what both sides had in common is forgotten");
+                None
+            }
+        };
+        Self { path, tree, file: None, whole: 0, changes: 0 }
     }
-    fs_err::rename(&temporary, path)
+
+    /// What it says.
+    pub(super) const fn tree(&self) -> Option<&Node> {
+        self.tree.as_ref()
+    }
+
+    /// Writes it. Its directory is not made: without one the session has ended. What is not durable outlives this process, but
+    /// perhaps not the machine: both sides are then compared as they were earlier, or for the first time.
+    pub(super) fn write(&mut self, tree: Option<&Node>, durable: bool) -> io::Result<()> {
+        // Whatever goes wrong, the whole is written next time.
+        let mut file = match self.file.take() {
+            Some(mut file) if self.changes <= CHANGES.max(self.whole / 2) => {
+                let mut changes = Vec::new();
+                differences(&mut RelativePath::ROOT.clone(), self.tree.as_ref(), tree, &mut changes);
+                if !changes.is_empty() {
+                    let part = encode(&changes)?;
+                    file.write_all(&part)?;
+                    self.changes += part.len() as u64;
+                }
+                file
+            }
+            _ => self.write_whole(tree, durable)?,
+        };
+        if durable {
+            file.sync_data()?;
+        }
+        file.flush()?;
+        self.file = Some(file);
+        self.tree = tree.cloned();
+        Ok(())
+    }
+
+    /// The old one stays until the new one is whole.
+    fn write_whole(&mut self, tree: Option<&Node>, durable: bool) -> io::Result<File> {
+        let bytes = [FORMAT, &encode(&tree)?].concat();
+        let mut temporary = self.path.as_os_str().to_owned();
+        temporary.push(".new");
+        let mut file = File::create(&temporary)?;
+        file.write_all(&bytes)?;
+        if durable {
+            file.sync_data()?;
+        }
+        fs_err::rename(Path::new(&temporary), &self.path)?;
+        (self.whole, self.changes) = (bytes.len() as u64, 0);
+        Ok(file)
+    }
+}
+
+fn encode(part: &impl Serialize) -> io::Result<Vec<u8>> {
+    let encoded = postcard::to_stdvec(part).map_err(io::Error::other)?;
+    let packed = zstd::bulk::compress(&encoded, 1)?;
+    let length = u32::try_from(packed.len()).map_err(io::Error::other)?;
+    Ok([&length.to_le_bytes()[..], &blake3::hash(&packed).as_bytes()[..HEAD - 4], &packed].concat())
+}
+
+/// The first part, and what follows.
+fn part(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let (head, rest) = bytes.split_at_checked(HEAD)?;
+    let (length, digest) = head.split_first_chunk::<4>()?;
+    let (packed, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    let is_whole = blake3::hash(packed).as_bytes().starts_with(digest);
+    Some((is_whole.then(|| zstd::stream::decode_all(packed).ok())??, rest))
+}
+
+/// What a machine that has failed wrote in part is left out, with all that came later.
+fn decode(bytes: &[u8]) -> Option<Node> {
+    let (whole, mut rest) = part(bytes.strip_prefix(FORMAT)?)?;
+    let mut tree: Option<Node> = postcard::from_bytes(&whole).ok()?;
+    while let Some((changes, more)) = part(rest) {
+        let Ok(changes) = postcard::from_bytes::<Vec<Change>>(&changes) else { break };
+        changes.into_iter().for_each(|change| apply(&mut tree, change));
+        rest = more;
+    }
+    tree
+}
+
+fn apply(tree: &mut Option<Node>, change: Change) {
+    match change {
+        Change::Remove(path) => drop(Node::set(tree, &path, None)),
+        Change::Mode(path, mode) => {
+            if let Some(Node::Directory(directory)) = tree.as_mut().and_then(|tree| tree.get_mut(&path)) {
+                directory.mode = mode;
+            }
+        }
+        Change::Put(path, node) => match path.split() {
+            None => *tree = Some(node),
+            Some((parent, name)) => {
+                if let Some(Node::Directory(directory)) = tree.as_mut().and_then(|tree| tree.get_mut(&parent)) {
+                    directory.children.insert(name, node);
+                }
+            }
+        },
+    }
+}
+
+/// What makes a tree another one. What both share is not looked at.
+fn differences(path: &mut RelativePath, old: Option<&Node>, new: Option<&Node>, changes: &mut Vec<Change>) {
+    match (old, new) {
+        (Some(Node::Directory(old)), Some(Node::Directory(new))) => {
+            if old.mode != new.mode {
+                changes.push(Change::Mode(path.clone(), new.mode));
+            }
+            if old.children.is_shared_with(&new.children) {
+                return;
+            }
+            let gone = old.children.keys().filter(|name| !new.children.contains_key(*name));
+            let names: Vec<&Name> = gone.chain(new.children.keys()).collect();
+            for name in names {
+                path.push(name);
+                differences(path, old.children.get(name), new.children.get(name), changes);
+                path.pop();
+            }
+        }
+        (old, new) if old == new => {}
+        (_, Some(new)) => changes.push(Change::Put(path.clone(), new.clone())),
+        (_, None) => changes.push(Change::Remove(path.clone())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use overside_sync_core::{Digest, Entry, File as Regular, Time};
+
+    use super::*;
+
+    fn at(path: &str) -> RelativePath {
+        RelativePath::new(path.as_bytes()).unwrap()
+    }
+
+    fn put(tree: &mut Option<Node>, path: &str, content: u8) {
+        let modified = Time::default();
+        let file = Regular { digest: Digest([content; 32]), size: 1, mode: 0o644, modified, stamp: 0 };
+        assert!(Node::set(tree, &at(path), Some(Entry::File(file))));
+    }
+
+    fn tree() -> Option<Node> {
+        let mut tree = Some(Entry::Directory(0o755).node());
+        for directory in ["a", "a/b", "c"] {
+            Node::set(&mut tree, &at(directory), Some(Entry::Directory(0o755)));
+        }
+        ["a/1", "a/b/2", "c/3"].iter().for_each(|path| put(&mut tree, path, 0));
+        tree
+    }
+
+    #[test]
+    fn what_was_written_last_is_read_again_however_it_came_about() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ancestor");
+        let mut kept = Kept::read(path.clone());
+        assert_eq!(kept.tree(), None);
+        let mut now = tree();
+        let mut length = 0;
+        for round in 0..200_u8 {
+            match round % 7 {
+                0 => put(&mut now, "a/b/2", round),
+                1 => drop(Node::set(&mut now, &at("c"), None)),
+                2 => now = tree(),
+                3 => put(&mut now, "a", round),
+                4 => drop(Node::set(&mut now, &at("a"), Some(Entry::Directory(0o700)))),
+                5 => now = None,
+                _ => now = tree(),
+            }
+            if round % 50 == 1 {
+                kept = Kept::read(path.clone());
+            }
+            kept.write(now.as_ref(), round % 2 == 0).unwrap();
+            assert_eq!(Kept::read(path.clone()).tree(), now.as_ref(), "round {round}");
+            length = length.max(fs_err::metadata(&path).unwrap().len());
+        }
+        assert!(length > 0);
+    }
+
+    #[test]
+    fn an_unknown_mode_and_a_torn_end_do_no_harm() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ancestor");
+        let mut kept = Kept::read(path.clone());
+        let before = tree();
+        kept.write(before.as_ref(), false).unwrap();
+        let mut after = before.clone();
+        if let Some(Node::Directory(root)) = &mut after {
+            root.mode = u16::MAX;
+        }
+        put(&mut after, "a/b/2", 9);
+        kept.write(after.as_ref(), false).unwrap();
+        assert_eq!(Kept::read(path.clone()).tree(), after.as_ref());
+        let bytes = fs_err::read(&path).unwrap();
+        for cut in 1..20 {
+            fs_err::write(&path, &bytes[..bytes.len() - cut]).unwrap();
+            assert_eq!(Kept::read(path.clone()).tree(), before.as_ref());
+        }
+        let mut wrong = bytes.clone();
+        *wrong.last_mut().unwrap() ^= 1;
+        fs_err::write(&path, wrong).unwrap();
+        assert_eq!(Kept::read(path).tree(), before.as_ref());
+    }
+
+    #[test]
+    fn a_change_of_one_file_among_many_is_written_by_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ancestor");
+        let mut now = tree();
+        for number in 0..2000_u32 {
+            let digest = Digest(*blake3::hash(&number.to_le_bytes()).as_bytes());
+            let modified = Time::default();
+            let file = Regular { digest, size: 1, mode: 0o644, modified, stamp: 0 };
+            Node::set(&mut now, &at(&format!("a/{number}")), Some(Entry::File(file)));
+        }
+        let mut kept = Kept::read(path.clone());
+        kept.write(now.as_ref(), false).unwrap();
+        let whole = fs_err::metadata(&path).unwrap().len();
+        put(&mut now, "a/b/2", 7);
+        kept.write(now.as_ref(), false).unwrap();
+        let more = fs_err::metadata(&path).unwrap().len() - whole;
+        assert!(more < 200 && whole > 50_000, "{more} after {whole}");
+        assert_eq!(Kept::read(path).tree(), now.as_ref());
+    }
 }

@@ -17,7 +17,8 @@ use overside_sync_core::{
 };
 
 use super::{
-    Phase, Progress, Setup, Status, ancestor,
+    Phase, Progress, Setup, Status,
+    ancestor::Kept,
     conversation::{Conversation, Lost},
 };
 use crate::{
@@ -84,6 +85,8 @@ pub(super) struct Cycle {
     laptop: Endpoint,
     environment: Option<Node>,
     ancestor: Option<Node>,
+    /// The same on the disk.
+    kept: Kept,
     /// Since when it is newer than the one on the disk.
     unkept: Option<Instant>,
     /// How long it took to write it last.
@@ -112,12 +115,13 @@ impl Cycle {
         hint: impl Fn() + Send + 'static,
     ) -> io::Result<Self> {
         let laptop = Endpoint::open(setup.laptop.clone(), setup.kind, &setup.stage, Side::Laptop, hint)?;
-        let ancestor = ancestor::read(&setup.ancestor);
+        let kept = Kept::read(setup.ancestor.clone());
         let mut cycle = Self {
             setup,
             laptop,
             environment: None,
-            ancestor,
+            ancestor: kept.tree().cloned(),
+            kept,
             unkept: None,
             keeping: Duration::ZERO,
             conflicts: BTreeSet::new(),
@@ -243,7 +247,7 @@ impl Cycle {
             return;
         }
         let begun = Instant::now();
-        if let Err(error) = ancestor::write(&self.setup.ancestor, self.ancestor.as_ref(), durable)
+        if let Err(error) = self.kept.write(self.ancestor.as_ref(), durable)
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(%error, "what both sides have in common is not kept");
@@ -341,7 +345,7 @@ impl Cycle {
         let plan = reconcile(self.ancestor.as_ref(), self.laptop.tree(), self.environment.as_ref(), self.setup.mode);
         if plan.laptop.iter().chain(&plan.environment).any(|step| step.new.is_none()) {
             let kept = without_removed(self.ancestor.as_ref(), &plan);
-            ancestor::write(&self.setup.ancestor, kept.as_ref(), false)?;
+            self.kept.write(kept.as_ref(), false)?;
             self.unkept.get_or_insert_with(Instant::now);
         }
         let failures = if plan.is_empty() { Vec::new() } else { self.carry_out(conversation, plan, most)? };
