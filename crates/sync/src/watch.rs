@@ -24,8 +24,9 @@ use rustix::{
 
 use crate::lock;
 
-/// Events that are taken over at once; more than the system keeps, usually.
-const MOST: usize = 1 << 20;
+/// Bytes of events that are read at once, and those of the longest event.
+const BUFFER: usize = 16 * 1024;
+const LONGEST_EVENT: usize = 16 + 256;
 
 /// Where something has changed since it was asked for last.
 #[derive(Debug, Default, Clone)]
@@ -150,11 +151,19 @@ fn follow(inotify: &OwnedFd, shared: &Shared, end: &OwnedFd, changed: &dyn Fn())
 /// Takes over what the system has told; returns whether there are hints now where there were none.
 fn gather(inotify: &OwnedFd, shared: &Shared) -> bool {
     let _reading = lock(&shared.reading);
-    let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
+    let mut buffer = [MaybeUninit::uninit(); BUFFER];
     let mut reader = Reader::new(inotify.as_fd(), &mut buffer);
     let mut new = Hints::default();
-    // Whoever writes all the time is not waited for.
-    for _ in 0..MOST {
+    // What is waiting now, and no more: whoever writes all the time is not waited for.
+    let waiting = rustix::io::ioctl_fionread(inotify).map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    let mut reads = waiting / (BUFFER - LONGEST_EVENT) + 1;
+    loop {
+        if reader.is_buffer_empty() {
+            if reads == 0 {
+                break;
+            }
+            reads -= 1;
+        }
         let Ok(event) = reader.next() else { break };
         let flags = event.events();
         if flags.contains(ReadFlags::QUEUE_OVERFLOW) {
