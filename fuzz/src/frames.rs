@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, future::poll_fn, io, pin::Pin, sync::LazyLock, task::Poll};
 
 use bytes::{Bytes, BytesMut};
-use overside_io::{Paced, Receive, Role, Transmit};
+use overside_io::{Bundle, Paced, Receive, Role, Transmit};
 use tokio::{
     io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf},
     runtime::{Builder, Runtime},
@@ -54,6 +54,36 @@ pub(crate) fn frames() -> Target {
         let (expected, end) = expected(bytes);
         assert!(received == expected, "{} bytes and not {}", received.len(), expected.len());
         assert_eq!(result.err().map(|error| error.kind()), end);
+    })
+}
+
+/// The same for a bundle: whatever a peer sends ends, and so does every stream that it has opened.
+pub(crate) fn bundle() -> Target {
+    let runtime = runtime();
+    Box::new(move |input| {
+        let (cut, bytes) = input.split_first().map_or((0, &[][..]), |(first, rest)| (*first, rest));
+        let size = [1, 2, 3, 5, 100, 1000, usize::MAX][usize::from(cut) % 7];
+        let pieces = || Pieces(bytes.chunks(size.min(bytes.len().max(1))).map(Bytes::copy_from_slice).collect());
+        runtime.block_on(async {
+            let mut streams = Vec::new();
+            Bundle::accept(pieces(), Void, |about, stream| {
+                assert!((1..=64).contains(&about.len()), "{about:?}");
+                streams.push(stream);
+            })
+            .await;
+            for mut stream in streams {
+                let mut received = Vec::new();
+                let _ = stream.read_to_end(&mut received).await;
+                assert!(received.len() <= bytes.len());
+                stream.write_all(&[7; 100]).await.unwrap_err();
+            }
+            // The end that opens streams gets answers to them, of numbers that it has chosen and others.
+            let bundle = Bundle::new(pieces(), Void);
+            for _ in 0..3 {
+                let Ok(mut stream) = bundle.open("a") else { break };
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+            }
+        });
     })
 }
 
@@ -191,10 +221,16 @@ impl End {
 /// The first bytes say how the carriers cut, the others what the two users do. Everything that was written arrives.
 pub(crate) fn round_trip() -> Target {
     let runtime = runtime();
-    Box::new(move |script| runtime.block_on(transfer(&script[..script.len().min(64)])))
+    Box::new(move |script| runtime.block_on(transfer(&script[..script.len().min(64)], false)))
 }
 
-async fn transfer(script: &[u8]) {
+/// The same in a bundle.
+pub(crate) fn bundle_round_trip() -> Target {
+    let runtime = runtime();
+    Box::new(move |script| runtime.block_on(transfer(&script[..script.len().min(64)], true)))
+}
+
+async fn transfer(script: &[u8], bundled: bool) {
     let (cuts, script) = script.split_at(script.len().min(8));
     let carrier = |sizes: &[u8]| {
         let (sender, pieces) = mpsc::unbounded_channel();
@@ -203,7 +239,16 @@ async fn transfer(script: &[u8]) {
     let (cut_there, cut_back) = cuts.split_at(cuts.len() / 2);
     let ((there, arriving), (back, returning)) = (carrier(cut_there), carrier(cut_back));
     let new = |paced| End { paced, written: 0, read: 0, ended: false };
-    let mut ends = [new(Paced::new(returning, there, Role::Opener)), new(Paced::new(arriving, back, Role::Acceptor))];
+    let bundle;
+    let mut ends = if bundled {
+        let (sender, mut opened) = mpsc::unbounded_channel();
+        tokio::spawn(Bundle::accept(arriving, back, move |_, stream| drop(sender.send(stream))));
+        bundle = Bundle::new(returning, there);
+        let near = bundle.open("a").unwrap();
+        [new(near), new(opened.recv().await.unwrap())]
+    } else {
+        [new(Paced::new(returning, there, Role::Opener)), new(Paced::new(arriving, back, Role::Acceptor))]
+    };
     let mut script = Script(script);
     while !script.is_over() {
         let action = script.byte();

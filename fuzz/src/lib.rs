@@ -27,6 +27,8 @@ pub const TARGETS: &[(&str, Make)] = &[
     ("routes_grammar", routes::grammar),
     ("frames", frames::frames),
     ("frames_round_trip", frames::round_trip),
+    ("bundle", frames::bundle),
+    ("bundle_round_trip", frames::bundle_round_trip),
     ("messages", messages::messages),
     ("settings", messages::settings),
     ("facts", messages::facts),

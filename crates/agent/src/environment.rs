@@ -38,7 +38,7 @@ pub(crate) fn main() -> ExitCode {
     match run(&wire) {
         Ok(code) => code,
         Err(problem) => {
-            let _ = wire::send(&wire, &Event::Failed(problem), None);
+            let _ = wire::send(&wire, &Event::Failed(problem), &[]);
             ExitCode::FAILURE
         }
     }
@@ -75,7 +75,7 @@ fn enter_namespaces(wire: &OwnedFd, plan: &Plan) -> Result<(), Problem> {
         flags |= UnshareFlags::NEWCGROUP;
     }
     unshare(flags)?;
-    wire::send(wire, &Event::Unshared, None).during("talking to the agent")?;
+    wire::send(wire, &Event::Unshared, &[]).during("talking to the agent")?;
     let Command::Mapped = wire::expect(wire)? else { return Err(internal("the id maps did not come next")) };
     set_thread_groups(&[]).during("dropping the groups")?;
     set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).during("becoming the environment's root group")?;
@@ -126,7 +126,7 @@ fn fork_init(wire: &OwnedFd, plan: &Plan) -> Result<ExitCode, Problem> {
         }
         ForkResult::Parent { child } => {
             // Known from here because this process, unlike the child, is out of the environment's reach.
-            wire::send(wire, &Event::Init(child.as_raw().cast_unsigned()), None).during("talking to the agent")?;
+            wire::send(wire, &Event::Init(child.as_raw().cast_unsigned()), &[]).during("talking to the agent")?;
             let pid = rustix::process::Pid::from_raw(child.as_raw());
             loop {
                 match waitpid(pid, WaitOptions::empty()) {

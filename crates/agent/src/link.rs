@@ -25,7 +25,7 @@ use crate::{
     conntrack::ConnectionTracking,
     network,
     problem::During,
-    wire::{self, Command, Event, SocketKind},
+    wire::{self, Command, DESCRIPTORS, Event, SocketKind},
 };
 
 /// How long the environment's first process may take to make a socket. It does nothing else; only a frozen one is late.
@@ -52,7 +52,16 @@ pub(crate) struct ForLaptop {
 }
 
 /// What the environment's first process answers.
-type Answer = (Option<OwnedFd>, Vec<Listener>);
+type Answer = (Vec<OwnedFd>, Vec<Listener>);
+
+/// Sockets of the environment's for connections, made ahead of need and many at a time: asking for one costs more than the
+/// connection itself.
+#[derive(Debug, Default)]
+struct Ahead {
+    sockets: Vec<OwnedFd>,
+    /// More were asked for.
+    coming: bool,
+}
 
 /// Talks with the environment's first process.
 #[derive(Debug)]
@@ -61,6 +70,7 @@ pub(crate) struct Link {
     socket: UnixStream,
     next: AtomicU64,
     waiting: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
+    ahead: Mutex<Ahead>,
     signalled: Notify,
 }
 
@@ -70,24 +80,31 @@ impl Link {
         let doing = "talking to the environment";
         ioctl_fionbio(&socket, true).during(doing)?;
         let socket = UnixStream::from_std(socket.into()).during(doing)?;
-        let link =
-            Arc::new(Self { socket, next: AtomicU64::new(0), waiting: Mutex::default(), signalled: Notify::new() });
+        let link = Arc::new(Self {
+            socket,
+            next: AtomicU64::new(0),
+            waiting: Mutex::default(),
+            ahead: Mutex::default(),
+            signalled: Notify::new(),
+        });
         let (sender, receiver) = mpsc::channel(16);
         tokio::spawn(Arc::clone(&link).read(sender));
         Ok((link, receiver))
     }
 
     async fn read(self: Arc<Self>, events: mpsc::Sender<(Event, Option<OwnedFd>)>) {
+        let mut text = Vec::new();
         loop {
-            match self.socket.async_io(Interest::READABLE, || wire::receive::<Event>(&self.socket)).await {
-                Ok(Some((Event::Answer { id, listeners }, descriptor))) => {
+            let received = || wire::receive_with::<Event>(&self.socket, &mut text);
+            match self.socket.async_io(Interest::READABLE, received).await {
+                Ok(Some((Event::Answer { id, listeners }, descriptors))) => {
                     if let Some(waiting) = self.waiting().remove(&id) {
-                        let _ = waiting.send((descriptor, listeners));
+                        let _ = waiting.send((descriptors, listeners));
                     }
                 }
                 Ok(Some((Event::Signalled, _))) => self.signalled.notify_one(),
-                Ok(Some(event)) => {
-                    if events.send(event).await.is_err() {
+                Ok(Some((event, descriptors))) => {
+                    if events.send((event, descriptors.into_iter().next())).await.is_err() {
                         return;
                     }
                 }
@@ -106,7 +123,7 @@ impl Link {
 
     /// Sends a command.
     pub(crate) async fn send(&self, command: &Command) -> io::Result<()> {
-        self.socket.async_io(Interest::WRITABLE, || wire::send(&self.socket, command, None)).await
+        self.socket.async_io(Interest::WRITABLE, || wire::send(&self.socket, command, &[])).await
     }
 
     /// Stops or continues every process; returns when the signals are sent. Not to be called twice at a time.
@@ -162,8 +179,8 @@ impl Link {
 
     /// A stream to what serves the laptop's files.
     pub(crate) async fn files(&self) -> io::Result<UnixStream> {
-        let (stream, _) = self.ask(|id| Command::Files { id }).await?;
-        let stream = stream.ok_or_else(|| io::Error::from(Errno::NOENT))?;
+        let (descriptors, _) = self.ask(|id| Command::Files { id }).await?;
+        let stream = descriptors.into_iter().next().ok_or_else(|| io::Error::from(Errno::NOENT))?;
         ioctl_fionbio(&stream, true)?;
         UnixStream::from_std(stream.into())
     }
@@ -183,12 +200,48 @@ impl Link {
         self.ask_for(SocketKind::Ip { v6: address.is_ipv6(), datagrams }).await
     }
 
-    /// A socket in the environment's network. It comes out of the environment: were it another one, using it fails.
+    /// A socket in the environment's network.
     async fn ask_for(&self, kind: SocketKind) -> io::Result<OwnedFd> {
-        let (socket, _) = self.ask(|id| Command::Socket { id, kind }).await?;
-        let socket = socket.ok_or_else(|| io::Error::from(Errno::AFNOSUPPORT))?;
-        ioctl_fionbio(&socket, true)?;
-        Ok(socket)
+        let socket = self.ask_for_some(kind, 1).await?.pop();
+        socket.ok_or_else(|| Errno::AFNOSUPPORT.into())
+    }
+
+    /// Sockets in the environment's network. They come out of the environment: were they others, using them fails.
+    async fn ask_for_some(&self, kind: SocketKind, count: usize) -> io::Result<Vec<OwnedFd>> {
+        let (sockets, _) = self.ask(|id| Command::Sockets { id, kind, count }).await?;
+        for socket in &sockets {
+            ioctl_fionbio(socket, true)?;
+        }
+        Ok(sockets)
+    }
+
+    /// A socket for a connection over IPv4.
+    async fn socket_ahead(self: &Arc<Self>) -> io::Result<OwnedFd> {
+        const KIND: SocketKind = SocketKind::Ip { v6: false, datagrams: false };
+        let (socket, refill) = {
+            let mut ahead = self.ahead();
+            let socket = ahead.sockets.pop();
+            let refill = ahead.sockets.len() < DESCRIPTORS && !ahead.coming;
+            ahead.coming |= refill;
+            (socket, refill)
+        };
+        if refill {
+            let link = Arc::clone(self);
+            tokio::spawn(async move {
+                let made = link.ask_for_some(KIND, DESCRIPTORS).await;
+                let mut ahead = link.ahead();
+                ahead.coming = false;
+                ahead.sockets.extend(made.into_iter().flatten());
+            });
+        }
+        match socket {
+            Some(socket) => Ok(socket),
+            None => self.ask_for(KIND).await,
+        }
+    }
+
+    fn ahead(&self) -> std::sync::MutexGuard<'_, Ahead> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends a command that carries `id`, and waits for its answer.
@@ -206,8 +259,9 @@ impl Link {
     }
 
     /// A TCP connection in the environment's network.
-    pub(crate) async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
-        let socket = TcpSocket::from_std_stream(std::net::TcpStream::from(self.socket(address, false).await?));
+    pub(crate) async fn connect(self: &Arc<Self>, address: SocketAddr) -> io::Result<TcpStream> {
+        let socket = if address.is_ipv4() { self.socket_ahead().await? } else { self.socket(address, false).await? };
+        let socket = TcpSocket::from_std_stream(std::net::TcpStream::from(socket));
         let stream = timeout(CONNECT, socket.connect(address)).await??;
         stream.set_nodelay(true)?;
         Ok(stream)

@@ -102,7 +102,7 @@ async fn serve_connections(listener: TcpListener, link: Arc<Link>) {
 }
 
 /// Two bytes of length, then a question or an answer; one after the other.
-async fn converse(mut asker: TcpStream, link: &Link) -> io::Result<()> {
+async fn converse(mut asker: TcpStream, link: &Arc<Link>) -> io::Result<()> {
     let mut server = None;
     while let Some(question) = timeout(IDLE, read(&mut asker)).await?? {
         if let Some(answer) = own_answer(&question) {

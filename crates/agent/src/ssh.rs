@@ -25,6 +25,7 @@ use russh::{
 };
 use rustix::net::{Shutdown, shutdown};
 use tokio::{
+    io::BufReader,
     net::{UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::{sleep, timeout},
@@ -40,6 +41,9 @@ use crate::{
 const WINDOW: u32 = 32 << 20;
 /// Largest packet of data. Fits SSH's 35,000-byte minimum by far; with its header it stays below russh's limit of 65,535.
 const PACKET: u32 = 65_000;
+/// Read at a time. russh asks for the four bytes of a packet's length, then for the packet: without a buffer that is two system
+/// calls for each, however small.
+const READ: usize = 64 * 1024;
 /// Packets that a channel holds for a slow reader before the whole connection waits for it: russh opens its windows again
 /// as data arrives, not as it is read, so that this is the bound on what the agent keeps in memory for one channel.
 const CHANNEL_BUFFER: usize = 64;
@@ -168,10 +172,12 @@ impl Server {
                 }
                 let _ = shutdown(&cut, Shutdown::Both);
             });
-            let result = match server::run_stream(config, Impatient::new(stream), handler).await {
-                Ok(session) => session.await,
-                Err(error) => Err(error),
-            };
+            let result =
+                match server::run_stream(config, BufReader::with_capacity(READ, Impatient::new(stream)), handler).await
+                {
+                    Ok(session) => session.await,
+                    Err(error) => Err(error),
+                };
             watchdog.abort();
             tracing::debug!(?result, "a connection has ended");
         });

@@ -1,4 +1,4 @@
-//! Messages between the agent and the environment's first process: JSON in one packet each, with at most one descriptor.
+//! Messages between the agent and the environment's first process: JSON in one packet each, with a few descriptors.
 //!
 //! What comes out of the environment is not trusted: packets are bounded, surplus descriptors are closed by the kernel, and
 //! what a descriptor claims to be is checked by whoever uses it.
@@ -30,6 +30,9 @@ use crate::{
 /// Longest packet. The plan, the longest message, has about 15 KiB; the socket's own limit is above 200 KiB.
 const LONGEST: usize = 160 * 1024;
 
+/// Most descriptors that come along with a message.
+pub(crate) const DESCRIPTORS: usize = 16;
+
 /// What the environment's first process has to make.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Plan {
@@ -56,12 +59,14 @@ pub(crate) enum Command {
     Plan(Box<Plan>),
     /// The id maps are written; go on.
     Mapped,
-    /// Make a socket in the environment's network.
-    Socket {
+    /// Make sockets in the environment's network.
+    Sockets {
         /// Chosen by the agent; the answer carries it.
         id: u64,
         /// What kind.
         kind: SocketKind,
+        /// How many, at most [`DESCRIPTORS`].
+        count: usize,
     },
     /// Give the environment these addresses, too, where they can be had.
     Addresses {
@@ -96,7 +101,7 @@ pub(crate) enum Command {
     Continue,
 }
 
-/// What [`Command::Socket`] asks for.
+/// What [`Command::Sockets`] asks for.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) enum SocketKind {
     /// TCP or UDP.
@@ -125,7 +130,7 @@ pub(crate) enum Event {
     Started,
     /// The engine's socket exists; the descriptor names it.
     EngineSocket,
-    /// What was asked for is done; a socket comes along, if it could be made.
+    /// What was asked for is done; sockets come along, if they could be made.
     Answer {
         /// Of the request.
         id: u64,
@@ -145,13 +150,12 @@ pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Problem> {
 }
 
 /// Sends one message.
-pub(crate) fn send(socket: impl AsFd, message: &impl Serialize, descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
+pub(crate) fn send(socket: impl AsFd, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let text = serde_json::to_vec(message)?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let descriptors = descriptor.map(|descriptor| [descriptor]);
-    if let Some(descriptors) = &descriptors {
-        control.push(SendAncillaryMessage::ScmRights(descriptors));
+    if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(io::ErrorKind::InvalidInput.into());
     }
     loop {
         match sendmsg(socket.as_fd(), &[IoSlice::new(&text)], &mut control, SendFlags::NOSIGNAL) {
@@ -161,26 +165,35 @@ pub(crate) fn send(socket: impl AsFd, message: &impl Serialize, descriptor: Opti
     }
 }
 
-/// Receives one message; `None` when the other side is gone.
-pub(crate) fn receive<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<Option<(T, Option<OwnedFd>)>> {
-    let mut text = vec![0; LONGEST];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+/// Receives one message with its descriptors; `None` when the other side is gone.
+pub(crate) fn receive<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    receive_with(socket, &mut Vec::new())
+}
+
+/// Like [`receive`], with a buffer that is made once: one of its size comes from the system and goes back there.
+pub(crate) fn receive_with<T: DeserializeOwned>(
+    socket: impl AsFd,
+    text: &mut Vec<u8>,
+) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    text.resize(LONGEST, 0);
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
-        let mut buffers = [IoSliceMut::new(&mut text)];
+        let mut buffers = [IoSliceMut::new(text)];
         match recvmsg(socket.as_fd(), &mut buffers, &mut control, RecvFlags::CMSG_CLOEXEC) {
             Err(Errno::INTR) => {}
             result => break result?,
         }
     };
-    let descriptor = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
+    let descriptors = control.drain().flat_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect(),
+        _ => Vec::new(),
     });
+    let descriptors = descriptors.collect();
     if received.bytes == 0 {
         return Ok(None);
     }
-    Ok(Some((serde_json::from_slice(&text[..received.bytes])?, descriptor)))
+    Ok(Some((serde_json::from_slice(&text[..received.bytes])?, descriptors)))
 }
 
 /// Receives a message that must be there.
@@ -203,15 +216,15 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"contents").unwrap();
         file.rewind().unwrap();
-        send(&near, &Event::Answer { id: 7, listeners: Vec::new() }, Some(file.as_fd())).unwrap();
-        send(&near, &Event::Started, None).unwrap();
-        let (event, descriptor) = receive::<Event>(&far).unwrap().unwrap();
+        send(&near, &Event::Answer { id: 7, listeners: Vec::new() }, &[file.as_fd()]).unwrap();
+        send(&near, &Event::Started, &[]).unwrap();
+        let (event, mut descriptors) = receive::<Event>(&far).unwrap().unwrap();
         assert!(matches!(event, Event::Answer { id: 7, .. }));
         let mut text = String::new();
-        std::fs::File::from(descriptor.unwrap()).read_to_string(&mut text).unwrap();
+        std::fs::File::from(descriptors.pop().unwrap()).read_to_string(&mut text).unwrap();
         assert_eq!(text, "contents");
-        let (event, descriptor) = receive::<Event>(&far).unwrap().unwrap();
-        assert!(matches!(event, Event::Started) && descriptor.is_none());
+        let (event, descriptors) = receive::<Event>(&far).unwrap().unwrap();
+        assert!(matches!(event, Event::Started) && descriptors.is_empty());
         drop(near);
         assert!(receive::<Event>(&far).unwrap().is_none());
     }

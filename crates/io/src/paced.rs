@@ -15,6 +15,7 @@
 //! A peer that breaks a rule is cut off: data beyond the credit or after the end, credit beyond what was used, frames that
 //! say nothing. Those would cost the receiver memory or time without end.
 
+mod bundle;
 mod frames;
 
 use std::{
@@ -32,7 +33,9 @@ use tokio::{
     sync::Notify,
 };
 
-use frames::{End, GRANT, MAX_DATA, Next, State};
+pub use bundle::Bundle;
+pub(crate) use frames::MAX_DATA;
+use frames::{End, GRANT, Next, State};
 
 /// Bytes that may be under way or unread, each direction: one second's worth at 16 MB/s, 40 ms' worth at 400 MB/s. Both ends
 /// must agree on it; it is part of the protocol between client and agent.
@@ -76,12 +79,40 @@ pub struct Paced {
 struct Shared {
     state: Mutex<State>,
     /// Wakes the sending half when the user has written, read enough, ended or gone, or when the peer has ended.
-    work: Notify,
+    work: Work,
     /// Wakes who waits for the stream to break.
     broken: Notify,
 }
 
+/// Who sends.
+#[derive(Debug)]
+enum Work {
+    /// A task of its own.
+    Task(Notify),
+    /// The bundle that it is in.
+    Place(bundle::Place),
+}
+
+impl Work {
+    fn wake(&self) {
+        match self {
+            Self::Task(task) => task.notify_one(),
+            Self::Place(place) => place.wake(),
+        }
+    }
+}
+
 impl Shared {
+    fn new(work: Work) -> Self {
+        Self { state: Mutex::new(State::new()), work, broken: Notify::new() }
+    }
+
+    /// Breaks the stream.
+    fn fail(&self, kind: io::ErrorKind) {
+        self.lock().fail(kind);
+        self.broken.notify_waiters();
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -91,7 +122,7 @@ impl Paced {
     /// Runs a paced stream over a carrier, whose far end must do the same. Spawns the task that drains the carrier; it ends
     /// with the stream. Must be called in a tokio runtime.
     pub fn new(receive: impl Receive, transmit: impl Transmit, role: Role) -> Self {
-        let shared = Arc::new(Shared { state: Mutex::new(State::new()), work: Notify::new(), broken: Notify::new() });
+        let shared = Arc::new(Shared::new(Work::Task(Notify::new())));
         tokio::spawn(drive(shared.clone(), receive, transmit, role));
         Self { shared }
     }
@@ -116,7 +147,7 @@ impl Paced {
 impl Drop for Paced {
     fn drop(&mut self) {
         self.shared.lock().dropped = true;
-        self.shared.work.notify_one();
+        self.shared.work.wake();
     }
 }
 
@@ -129,7 +160,7 @@ impl AsyncRead for Paced {
         if count > 0 {
             state.read = state.read.saturating_add(count);
             if state.read >= GRANT && !state.ended {
-                self.shared.work.notify_one();
+                self.shared.work.wake();
             }
             return Poll::Ready(Ok(()));
         }
@@ -161,7 +192,7 @@ impl AsyncWrite for Paced {
         }
         state.push(&buf[..count]);
         drop(state);
-        self.shared.work.notify_one();
+        self.shared.work.wake();
         Poll::Ready(Ok(count))
     }
 
@@ -181,7 +212,7 @@ impl AsyncWrite for Paced {
         state.end = End::Wanted;
         state.writer = Some(cx.waker().clone());
         drop(state);
-        self.shared.work.notify_one();
+        self.shared.work.wake();
         Poll::Pending
     }
 }
@@ -204,8 +235,7 @@ async fn drive(shared: Arc<Shared>, mut receive: impl Receive, mut transmit: imp
     let finished = match result {
         Ok(finished) => finished,
         Err(error) => {
-            shared.lock().fail(error.kind());
-            shared.broken.notify_waiters();
+            shared.fail(error.kind());
             false
         }
     };
@@ -224,7 +254,10 @@ async fn send_all(shared: &Shared, transmit: &mut impl Transmit) -> io::Result<b
         let next = shared.lock().next();
         match next {
             Next::Send(packet) => transmit.transmit(packet).await?,
-            Next::Wait => shared.work.notified().await,
+            Next::Wait => match &shared.work {
+                Work::Task(task) => task.notified().await,
+                Work::Place(_) => return Ok(false),
+            },
             Next::Finished => return Ok(true),
             Next::Abandoned => return Ok(false),
         }
@@ -241,7 +274,7 @@ async fn receive_all(shared: &Shared, receive: &mut impl Receive) -> io::Result<
             state.ended
         };
         if ended {
-            shared.work.notify_one();
+            shared.work.wake();
         }
     }
     if shared.lock().has_ended() {

@@ -1,13 +1,16 @@
 //! Byte streams of any origin, and joining two of them.
 
 use std::{
+    future::poll_fn,
     io,
     pin::Pin,
     task::{Context, Poll},
 };
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::Copying;
 
 /// Anything that bytes go through both ways, with half-close by `shutdown`.
 pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -15,9 +18,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for T {}
 
 /// A byte stream whose origin does not matter.
 pub type BoxedStream = Box<dyn ByteStream>;
-
-/// Bytes moved at a time and direction. Fits two packets of the tunnel.
-const BUFFER: usize = 128 * 1024;
 
 /// Copies both ways until both directions have ended. The end of one direction is passed on as a half-close while the other
 /// flows on: a container's standard input may end long before its output does.
@@ -27,8 +27,18 @@ const BUFFER: usize = 128 * 1024;
 /// # Errors
 /// The first error of either stream; both are then to be dropped.
 pub async fn join(a: &mut (impl ByteStream + ?Sized), b: &mut (impl ByteStream + ?Sized)) -> io::Result<(u64, u64)> {
-    let (mut a, mut b) = (a, b);
-    tokio::io::copy_bidirectional_with_sizes(&mut a, &mut b, BUFFER, BUFFER).await
+    let (mut there, mut back) = (Copying::default(), Copying::default());
+    let (mut there_ended, mut back_ended) = (false, false);
+    poll_fn(|cx| {
+        if !there_ended {
+            there_ended = there.poll(cx, Pin::new(&mut *a), Pin::new(&mut *b))?.is_ready();
+        }
+        if !back_ended {
+            back_ended = back.poll(cx, Pin::new(&mut *b), Pin::new(&mut *a))?.is_ready();
+        }
+        if there_ended && back_ended { Poll::Ready(Ok((there.count(), back.count()))) } else { Poll::Pending }
+    })
+    .await
 }
 
 /// Like [`join`], but `b` has the last word: both are done once `b` has ended and `a` was told.
@@ -43,23 +53,19 @@ pub async fn join_until_answered(
     a: &mut (impl ByteStream + ?Sized),
     b: &mut (impl ByteStream + ?Sized),
 ) -> io::Result<()> {
-    let (a_reader, mut a_writer) = tokio::io::split(a);
-    let (b_reader, mut b_writer) = tokio::io::split(b);
-    let asking = async {
-        tokio::io::copy_buf(&mut BufReader::with_capacity(BUFFER, a_reader), &mut b_writer).await?;
-        b_writer.shutdown().await?;
-        std::future::pending().await
-    };
-    let answering = async {
-        tokio::io::copy_buf(&mut BufReader::with_capacity(BUFFER, b_reader), &mut a_writer).await?;
-        a_writer.shutdown().await
-    };
-    tokio::select! {
+    let (mut asking, mut answering) = (Copying::default(), Copying::default());
+    let mut asked = false;
+    poll_fn(|cx| {
         // What is there to be told is told before anything else.
-        biased;
-        answered = answering => answered,
-        failed = asking => failed,
-    }
+        if answering.poll(cx, Pin::new(&mut *b), Pin::new(&mut *a))?.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        if !asked {
+            asked = asking.poll(cx, Pin::new(&mut *a), Pin::new(&mut *b))?.is_ready();
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// A stream from which some bytes were read too early, and are read again first.

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::{EnvironmentId, ErrorCode, Hop, Problem, Protocol, Publication};
 
 /// Version of these messages; changed when an old agent would misunderstand a new client or the reverse.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// First field of the first report, so that a login banner is not mistaken for an agent.
 pub const MAGIC: &str = "overside-agent";
@@ -32,9 +32,12 @@ pub const ENGINE_SOCKET: &str = "/run/docker.sock";
 /// flow control per stream, which OpenSSH's client neither has nor needs.
 pub const STREAM_PREFIX: &str = "paced:";
 
-/// The path by which a paced `direct-streamlocal` channel asks for a port in the environment's network: its first line then
-/// is a [`crate::Publication`] in text, and what follows is the stream, or datagrams behind two bytes of length each
-/// (`overside_io::datagrams`). A port that refuses resets the stream.
+/// Put before a path in a `direct-streamlocal` request, it asks for a bundle of paced streams (`overside_io::Bundle`).
+pub const BUNDLE_PREFIX: &str = "bundle:";
+
+/// The path by which a bundled `direct-streamlocal` channel asks for ports in the environment's network: each stream is about
+/// a [`crate::Publication`] in text, and carries the connection, or datagrams behind two bytes of length each
+/// (`overside_io::datagrams`). A port that refuses resets its stream.
 pub const PORTS: &str = "/ports";
 
 /// The path by which a paced `direct-streamlocal` channel asks which ports containers listen on in the environment's own
@@ -44,9 +47,6 @@ pub const LISTENERS: &str = "/listeners";
 
 /// Longest line of such a stream from the agent, in bytes.
 pub const MAX_LISTENERS_LINE: u64 = 256 * 1024;
-
-/// Longest first line of a stream to a port, in bytes.
-pub const MAX_PORT_LINE: usize = 64;
 
 /// The path by which a paced `direct-streamlocal` channel asks for what serves the laptop's files: one bind mount a channel.
 pub const FILES: &str = "/files";

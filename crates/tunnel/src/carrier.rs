@@ -5,79 +5,94 @@
 //! socket. One end that always takes what it is given and goes on reading is enough to prevent it.
 
 use std::{
+    collections::VecDeque,
     io,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use overside_io::BoxedStream;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, ReadHalf, WriteHalf},
-    sync::mpsc,
-    task::JoinHandle,
-};
+use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncWrite, BufReader, ReadBuf};
 
-/// A stream that takes every write at once. What waits to be sent is bounded by the windows of the channels inside.
+/// Read at a time. russh asks for the four bytes of a packet's length, then for the packet: without a buffer that is two
+/// system calls for each, however small.
+const READ: usize = 64 * 1024;
+
+/// A stream that takes every write at once. What waits to be sent is bounded by the windows of the channels inside, and is
+/// sent whenever the stream is read, which russh's loop does all the time: reading and writing are the same task.
 pub(crate) struct Carrier {
-    reader: ReadHalf<BoxedStream>,
-    /// None once it was shut down.
-    queue: Option<mpsc::UnboundedSender<Bytes>>,
-    writer: JoinHandle<io::Result<()>>,
-    /// The writer's task has ended, and must not be polled again.
-    ended: bool,
+    stream: BufReader<BoxedStream>,
+    waiting: VecDeque<Bytes>,
+    /// It takes nothing more. What the peer has said before is still read.
+    failed: Option<io::ErrorKind>,
 }
 
 impl Carrier {
     pub(crate) fn new(stream: BoxedStream) -> Self {
-        let (reader, writer) = tokio::io::split(stream);
-        let (queue, queued) = mpsc::unbounded_channel();
-        Self { reader, queue: Some(queue), writer: tokio::spawn(write(writer, queued)), ended: false }
+        Self { stream: BufReader::with_capacity(READ, stream), waiting: VecDeque::new(), failed: None }
     }
-}
 
-async fn write(mut writer: WriteHalf<BoxedStream>, mut queued: mpsc::UnboundedReceiver<Bytes>) -> io::Result<()> {
-    while let Some(bytes) = queued.recv().await {
-        writer.write_all(&bytes).await?;
-        if queued.is_empty() {
-            writer.flush().await?;
+    /// Sends what waits, as far as it is taken. Ready when nothing waits any more.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(bytes) = self.waiting.front_mut() {
+            let count = ready!(Pin::new(self.stream.get_mut()).poll_write(cx, bytes))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            bytes.advance(count);
+            if bytes.is_empty() {
+                self.waiting.pop_front();
+                if self.waiting.is_empty() {
+                    // Whether it is done at once does not matter to anybody.
+                    return Pin::new(self.stream.get_mut()).poll_flush(cx).map_ok(drop);
+                }
+            }
         }
-    }
-    writer.shutdown().await
-}
-
-impl Drop for Carrier {
-    fn drop(&mut self) {
-        // A peer that takes nothing would otherwise keep the stream for ever.
-        self.writer.abort();
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncRead for Carrier {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.reader).poll_read(cx, buf)
+        if let Poll::Ready(Err(error)) = self.poll_send(cx) {
+            tracing::debug!(%error, "the stream below SSH takes nothing more");
+            self.waiting.clear();
+            self.failed = Some(error.kind());
+        }
+        let available = ready!(Pin::new(&mut self.stream).poll_fill_buf(cx))?;
+        let count = available.len().min(buf.remaining());
+        buf.put_slice(&available[..count]);
+        Pin::new(&mut self.stream).consume(count);
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Carrier {
-    fn poll_write(self: Pin<&mut Self>, _cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let taken = self.queue.as_ref().is_some_and(|queue| queue.send(Bytes::copy_from_slice(buf)).is_ok());
-        // The writer's task ends early only when the stream is broken.
-        Poll::Ready(if taken { Ok(buf.len()) } else { Err(io::ErrorKind::BrokenPipe.into()) })
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(kind) = self.failed {
+            return Poll::Ready(Err(kind.into()));
+        }
+        if self.waiting.is_empty()
+            && let Poll::Ready(result) = Pin::new(self.stream.get_mut()).poll_write(cx, buf)
+        {
+            return Poll::Ready(result);
+        }
+        self.waiting.push_back(Bytes::copy_from_slice(buf));
+        Poll::Ready(Ok(buf.len()))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.waiting.is_empty() {
+            // Whether it is done at once does not matter to anybody.
+            let _ = Pin::new(self.stream.get_mut()).poll_flush(cx)?;
+        }
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.queue = None;
-        if self.ended {
-            return Poll::Ready(Ok(()));
-        }
-        let result = ready!(Pin::new(&mut self.writer).poll(cx));
-        self.ended = true;
-        Poll::Ready(result.unwrap_or_else(|error| Err(io::Error::other(error))))
+        ready!(self.poll_send(cx))?;
+        Pin::new(self.stream.get_mut()).poll_shutdown(cx)
     }
 }
 
@@ -98,6 +113,7 @@ mod tests {
         far.write_all(b"answer").await.unwrap();
         let mut answer = [0; 6];
         carrier.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"answer");
         let received = async {
             let mut received = Vec::new();
             far.read_to_end(&mut received).await.unwrap();

@@ -9,10 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use overside_io::{BoxedStream, Paced, Receive, Role, Transmit};
+use overside_io::{BoxedStream, Bundle, Paced, Receive, Role, Transmit};
 use overside_model::{
     ErrorCode, Problem, Protocol, Publication,
-    agent::{ENGINE_SOCKET, LAPTOP, LAPTOP_DATAGRAMS, Operation, PORTS, STREAM_PREFIX},
+    agent::{BUNDLE_PREFIX, ENGINE_SOCKET, LAPTOP, LAPTOP_DATAGRAMS, Operation, PORTS, STREAM_PREFIX},
 };
 use russh::{
     Channel, ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf, Disconnect, Preferred, cipher,
@@ -20,7 +20,7 @@ use russh::{
     compression, kex,
     keys::{Algorithm, HashAlg, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate},
 };
-use tokio::{io::AsyncWriteExt, sync::watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -103,24 +103,22 @@ pub struct Connection {
 struct Inner {
     handle: Handle<Handler>,
     operations: Operations,
-    engine: Warm,
-    ports: Warm,
+    engine: Mutex<Ahead>,
+    ports: tokio::sync::Mutex<Option<Arc<Bundle>>>,
     ended: CancellationToken,
 }
 
-/// Channels to one place that were opened ahead.
-struct Warm {
-    path: &'static str,
-    channels: Mutex<VecDeque<Paced>>,
+/// Channels to the engine that were opened ahead.
+#[derive(Default)]
+struct Ahead {
+    open: VecDeque<Paced>,
+    /// Those that are being opened.
+    coming: usize,
 }
 
-impl Warm {
-    const fn new(path: &'static str) -> Self {
-        Self { path, channels: Mutex::new(VecDeque::new()) }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Paced>> {
-        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+impl Inner {
+    fn ahead(&self) -> std::sync::MutexGuard<'_, Ahead> {
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -163,10 +161,12 @@ impl Connection {
             return Err(TunnelError::LoginRefused);
         }
         let operations = Operations::open(&handle).await?;
-        let (engine, ports) = (Warm::new(ENGINE_SOCKET), Warm::new(PORTS));
-        let inner = Inner { handle, operations, engine, ports, ended };
-        let connection = Self { inner: Arc::new(inner) };
-        connection.refill(|inner| &inner.engine);
+        let (engine, ports) = (Mutex::default(), tokio::sync::Mutex::default());
+        let connection = Self { inner: Arc::new(Inner { handle, operations, engine, ports, ended }) };
+        connection.refill();
+        let ahead = connection.clone();
+        // The first connection to a port then need not wait for it. Why it failed is told to that one.
+        tokio::spawn(async move { ahead.ports().await.map(drop) });
         Ok(connection)
     }
 
@@ -175,19 +175,33 @@ impl Connection {
     /// # Errors
     /// [`TunnelError`].
     pub async fn open_engine(&self) -> Result<Paced, TunnelError> {
-        self.take(|inner| &inner.engine).await
+        let ahead = self.inner.ahead().open.pop_front();
+        self.refill();
+        match ahead {
+            Some(stream) => Ok(stream),
+            None => self.open(ENGINE_SOCKET).await,
+        }
     }
 
     /// A stream to a port in the environment's network, or of datagrams to it ([`overside_io::datagrams`]). A port that
-    /// refuses resets it.
+    /// refuses resets it. It costs no round trip.
     ///
     /// # Errors
     /// [`TunnelError`].
     pub async fn open_port(&self, publication: Publication) -> Result<Paced, TunnelError> {
-        let mut stream = self.take(|inner| &inner.ports).await?;
-        let asked = stream.write_all(format!("{publication}\n").as_bytes()).await;
-        asked.map_err(|error| TunnelError::Broken(error.to_string()))?;
-        Ok(stream)
+        let opened = self.ports().await?.open(&publication.to_string());
+        opened.map_err(|error| TunnelError::Broken(error.to_string()))
+    }
+
+    /// What carries the streams to ports: one channel for all of them.
+    async fn ports(&self) -> Result<Arc<Bundle>, TunnelError> {
+        let mut ports = self.inner.ports.lock().await;
+        if let Some(bundle) = ports.as_ref().filter(|bundle| !bundle.is_broken()) {
+            return Ok(bundle.clone());
+        }
+        let channel = self.inner.handle.channel_open_direct_streamlocal(format!("{BUNDLE_PREFIX}{PORTS}")).await?;
+        let (reader, writer) = channel.split();
+        Ok(ports.insert(Arc::new(Bundle::new(Reader(reader), Writer(writer)))).clone())
     }
 
     /// A stream to another path that the agent knows.
@@ -195,18 +209,10 @@ impl Connection {
     /// # Errors
     /// [`TunnelError`].
     pub async fn open(&self, path: &str) -> Result<Paced, TunnelError> {
-        self.open_channel(path).await
-    }
-
-    /// A channel that was opened ahead where there is one.
-    async fn take(&self, which: fn(&Inner) -> &Warm) -> Result<Paced, TunnelError> {
-        let place = which(&self.inner);
-        let warm = place.lock().pop_front();
-        self.refill(which);
-        match warm {
-            Some(stream) => Ok(stream),
-            None => self.open_channel(place.path).await,
-        }
+        let path = format!("{STREAM_PREFIX}{path}");
+        let channel = self.inner.handle.channel_open_direct_streamlocal(path).await?;
+        let (reader, writer) = channel.split();
+        Ok(Paced::new(Reader(reader), Writer(writer), Role::Opener))
     }
 
     /// Has the agent carry out an operation, and waits until it has.
@@ -238,25 +244,21 @@ impl Connection {
         let _ = self.inner.handle.disconnect(Disconnect::ByApplication, "", "").await;
     }
 
-    async fn open_channel(&self, path: &str) -> Result<Paced, TunnelError> {
-        let path = format!("{STREAM_PREFIX}{path}");
-        let channel = self.inner.handle.channel_open_direct_streamlocal(path).await?;
-        let (reader, writer) = channel.split();
-        Ok(Paced::new(Reader(reader), Writer(writer), Role::Opener))
-    }
-
     /// Opens channels ahead in the background unless there are enough.
-    fn refill(&self, which: fn(&Inner) -> &Warm) {
-        let missing = WARM.saturating_sub(which(&self.inner).lock().len());
+    fn refill(&self) {
+        let missing = {
+            let mut ahead = self.inner.ahead();
+            let missing = WARM.saturating_sub(ahead.open.len() + ahead.coming);
+            ahead.coming += missing;
+            missing
+        };
         for _ in 0..missing {
             let connection = self.clone();
             tokio::spawn(async move {
-                let place = which(&connection.inner);
-                let Ok(stream) = connection.open_channel(place.path).await else { return };
-                let mut warm = place.lock();
-                if warm.len() < WARM {
-                    warm.push_back(stream);
-                }
+                let opened = connection.open(ENGINE_SOCKET).await;
+                let mut ahead = connection.inner.ahead();
+                ahead.coming -= 1;
+                ahead.open.extend(opened);
             });
         }
     }

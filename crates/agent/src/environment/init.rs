@@ -44,7 +44,7 @@ const SOCKET: &str = overside_model::agent::ENGINE_SOCKET;
 /// Where the kernel keeps the numbers for outgoing connections, out of which dockerd also chooses ports.
 const PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 /// The kernel's own choice for outgoing connections.
-const OUTGOING_PORTS: RangeInclusive<u16> = 32_768..=60_999;
+pub(super) const OUTGOING_PORTS: RangeInclusive<u16> = 32_768..=60_999;
 
 /// How long, in seconds, the kernel knows a flow of datagrams in which one side is silent: for longer than the agent does, so
 /// that answers find back. By itself it is 30 s until there was one.
@@ -148,7 +148,7 @@ impl Init<'_> {
         let mut events = [0; 4096];
         while rustix::io::read(watch, &mut events).is_ok_and(|count| count > 0) {}
         if let Ok(socket) = open(SOCKET, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
-            wire::send(self.wire, &Event::EngineSocket, Some(socket.as_fd())).during("talking to the agent")?;
+            wire::send(self.wire, &Event::EngineSocket, &[socket.as_fd()]).during("talking to the agent")?;
             self.watch = None;
         }
         Ok(())
@@ -176,7 +176,7 @@ impl Init<'_> {
             return Ok(false);
         };
         match command {
-            Command::Socket { id, kind } => {
+            Command::Sockets { id, kind, count } => {
                 let (family, kind, protocol) = match kind {
                     SocketKind::Ip { v6, datagrams } => (
                         if v6 { AddressFamily::INET6 } else { AddressFamily::INET },
@@ -185,8 +185,12 @@ impl Init<'_> {
                     ),
                     SocketKind::ConnectionTracking => (AddressFamily::NETLINK, SocketType::RAW, Some(NETFILTER)),
                 };
-                let socket = socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, protocol).ok();
-                wire::send(self.wire, &Event::Answer { id, listeners: Vec::new() }, socket.as_ref().map(AsFd::as_fd))
+                let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+                let made =
+                    (0..count.min(wire::DESCRIPTORS)).map_while(|_| socket_with(family, kind, flags, protocol).ok());
+                let sockets: Vec<OwnedFd> = made.collect();
+                let sockets: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
+                wire::send(self.wire, &Event::Answer { id, listeners: Vec::new() }, &sockets)
                     .during("talking to the agent")?;
             }
             Command::Addresses { id, addresses } => {
@@ -209,16 +213,13 @@ impl Init<'_> {
             }
             Command::Files { id } => {
                 let stream = files::start();
+                let sent = stream.as_ref().map(AsFd::as_fd).into_iter().collect::<Vec<_>>();
                 if let Err(error) = &stream {
                     // To the engine's log.
                     eprintln!("the laptop's files are not served: {error}");
                 }
-                wire::send(
-                    self.wire,
-                    &Event::Answer { id, listeners: Vec::new() },
-                    stream.ok().as_ref().map(AsFd::as_fd),
-                )
-                .during("talking to the agent")?;
+                wire::send(self.wire, &Event::Answer { id, listeners: Vec::new() }, &sent)
+                    .during("talking to the agent")?;
             }
             Command::PortsChosen => {
                 let _ = choose_ports_from(OUTGOING_PORTS);
@@ -273,7 +274,7 @@ fn choose_ports_from(range: RangeInclusive<u16>) -> io::Result<()> {
 }
 
 fn tell(wire: &OwnedFd, event: &Event) -> Result<(), Problem> {
-    wire::send(wire, event, None).during("talking to the agent")
+    wire::send(wire, event, &[]).during("talking to the agent")
 }
 
 /// dockerd with nothing of the agent's environment. Its output goes where this process's goes: to the agent.

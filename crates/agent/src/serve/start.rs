@@ -216,7 +216,7 @@ fn begin(
     parts.take_child(child)?;
     rustix::net::sockopt::set_socket_timeout(&wire, rustix::net::sockopt::Timeout::Recv, Some(NAMESPACES))
         .during("talking to the environment")?;
-    wire::send(&wire, &Command::Plan(Box::new(plan)), None).during("talking to the environment")?;
+    wire::send(&wire, &Command::Plan(Box::new(plan)), &[]).during("talking to the environment")?;
     match wire::expect(&wire)? {
         Event::Unshared => {}
         Event::Failed(problem) => return Err(problem),
@@ -235,7 +235,7 @@ fn begin(
     if let Some(cgroups) = &parts.record.cgroups {
         cgroups.enter_leaf(pid)?;
     }
-    wire::send(&wire, &Command::Mapped, None).during("talking to the environment")?;
+    wire::send(&wire, &Command::Mapped, &[]).during("talking to the environment")?;
     Ok((wire, log))
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
-use overside_model::agent::{ENGINE_SOCKET, FILES, LISTENERS, PORTS, STREAM_PREFIX, SUBSYSTEM};
+use overside_model::agent::{BUNDLE_PREFIX, ENGINE_SOCKET, FILES, LISTENERS, PORTS, STREAM_PREFIX, SUBSYSTEM};
 use russh::{
     Channel, ChannelId, ChannelOpenFailure, Error, Pty,
     keys::{Algorithm, PublicKey},
@@ -73,21 +73,24 @@ impl russh::server::Handler for Handler {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Error> {
+        let environment = Arc::clone(&self.environment);
+        if socket_path.strip_prefix(BUNDLE_PREFIX) == Some(PORTS) {
+            reply.accept().await;
+            tokio::spawn(ports::serve(channel, environment));
+            return Ok(());
+        }
         let (paced, socket_path) = match socket_path.strip_prefix(STREAM_PREFIX) {
             Some(path) => (true, path),
             None => (false, socket_path),
         };
         let asks = |path| paced && socket_path == path;
-        let (ports, files, listened) = (asks(PORTS), asks(FILES), asks(LISTENERS));
-        if !ports && !files && !listened && socket_path != ENGINE_SOCKET && socket_path != OLD_ENGINE_SOCKET {
+        let (files, listened) = (asks(FILES), asks(LISTENERS));
+        if !files && !listened && socket_path != ENGINE_SOCKET && socket_path != OLD_ENGINE_SOCKET {
             reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
             return Ok(());
         }
         reply.accept().await;
-        let environment = Arc::clone(&self.environment);
-        if ports {
-            tokio::spawn(ports::serve(paced::accept(channel), environment));
-        } else if files {
+        if files {
             tokio::spawn(paced::to_files(channel, environment));
         } else if listened {
             tokio::spawn(listeners::serve(paced::accept(channel), environment));

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use overside_io::{
     Paced, clock,
     flows::{self, Exchange},
@@ -62,7 +61,7 @@ async fn pass_on(stream: TcpStream, environment: &Environment) -> io::Result<()>
         open(environment, LAPTOP, meant.port(), stream.peer_addr()?).await
     };
     match channel.await {
-        Ok(channel) => ports::streams(paced::accept(channel), Bytes::new(), stream).await,
+        Ok(channel) => ports::streams(paced::accept(channel), stream).await,
         Err(error) => {
             // Closing is a reset then.
             let _ = set_socket_linger(&stream, Some(Duration::ZERO));

@@ -1,23 +1,33 @@
 //! Channels that carry a paced stream: what Overside's own client asks for.
 
-use std::{io, sync::Arc};
+use std::{
+    future::{Future as _, poll_fn},
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+};
 
 use bytes::{Bytes, BytesMut};
-use overside_io::{Paced, Prefixed, Receive, Role, Transmit};
+use overside_io::{ByteStream, Copying, Paced, Receive, Role, Transmit};
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, server::Msg};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::AsyncReadExt;
 
 use crate::serve::Environment;
 
 /// Read of a client before dockerd is connected to.
 const FIRST: usize = 16 * 1024;
-/// Read at a time.
-const CHUNK: usize = 128 * 1024;
 
 /// The paced stream that a channel carries.
 pub(super) fn accept(channel: Channel<Msg>) -> Paced {
+    let (receive, transmit) = halves(channel);
+    Paced::new(receive, transmit, Role::Acceptor)
+}
+
+/// A channel as a carrier.
+pub(super) fn halves(channel: Channel<Msg>) -> (impl Receive, impl Transmit) {
     let (reader, writer) = channel.split();
-    Paced::new(Reader(reader), Writer(writer), Role::Acceptor)
+    (Reader(reader), Writer(writer))
 }
 
 /// Joins a paced stream to dockerd, but not before the client has something to say: clients open channels ahead of need, and
@@ -30,8 +40,7 @@ pub(super) async fn to_engine(channel: Channel<Msg>, environment: Arc<Environmen
     }
     match environment.connect_engine().await {
         Ok(engine) => {
-            let (from_engine, to_engine) = engine.into_split();
-            if let Err(error) = join(client, first.freeze(), from_engine, to_engine).await {
+            if let Err(error) = join(client, first.freeze(), engine).await {
                 tracing::trace!(%error, "a stream to dockerd ended early");
             }
         }
@@ -44,8 +53,7 @@ pub(super) async fn to_files(channel: Channel<Msg>, environment: Arc<Environment
     let client = accept(channel);
     match environment.files().await {
         Ok(files) => {
-            let (from_files, to_files) = files.into_split();
-            if let Err(error) = join(client, Bytes::new(), from_files, to_files).await {
+            if let Err(error) = join(client, Bytes::new(), files).await {
                 tracing::debug!(%error, "a stream of files ended early");
             }
         }
@@ -55,34 +63,30 @@ pub(super) async fn to_files(channel: Channel<Msg>, environment: Arc<Environment
 
 /// Copies both ways until both have ended, or the client is gone: the far end must notice that even while it has nothing to
 /// say and the client had ended its input before.
-pub(super) async fn join(
-    client: Paced,
-    first: Bytes,
-    from_far: impl AsyncRead + Unpin,
-    mut to_far: impl AsyncWrite + Unpin,
-) -> io::Result<()> {
-    let broken = client.broken();
-    let (from_client, mut to_client) = tokio::io::split(Prefixed::new(first, client));
-    let up = async {
-        tokio::io::copy_buf(&mut BufReader::with_capacity(CHUNK, from_client), &mut to_far).await?;
-        to_far.shutdown().await
-    };
-    let down = async {
-        tokio::io::copy_buf(&mut BufReader::with_capacity(CHUNK, from_far), &mut to_client).await?;
-        to_client.shutdown().await
-    };
-    let (mut up, mut down) = (std::pin::pin!(up), std::pin::pin!(down));
-    tokio::select! {
-        // What the far end still has to say, the client wants to hear, even if it takes nothing more.
-        _ = &mut up => tokio::select! {
-            result = &mut down => result,
-            () = broken => Err(io::ErrorKind::ConnectionReset.into()),
-        },
-        result = &mut down => match result {
-            Ok(()) => up.await,
-            Err(error) => Err(error),
-        },
-    }
+pub(super) async fn join(mut client: Paced, first: Bytes, mut far: impl ByteStream) -> io::Result<()> {
+    let mut broken = pin!(client.broken());
+    let (mut up, mut down) = (Copying::beginning_with(first), Copying::default());
+    let (mut up_ended, mut down_ended) = (false, false);
+    poll_fn(|cx| {
+        if !up_ended {
+            match up.poll(cx, Pin::new(&mut client), Pin::new(&mut far)) {
+                Poll::Ready(Err(error)) if down_ended => return Poll::Ready(Err(error)),
+                // What the far end still has to say, the client wants to hear, even if it takes nothing more.
+                result => up_ended = result.is_ready(),
+            }
+        }
+        if !down_ended {
+            down_ended = down.poll(cx, Pin::new(&mut far), Pin::new(&mut client))?.is_ready();
+        }
+        if up_ended && down_ended {
+            return Poll::Ready(Ok(()));
+        }
+        if up_ended && broken.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 struct Reader(ChannelReadHalf);

@@ -1,4 +1,4 @@
-//! Ports in the environment's network, for paced streams that ask for one.
+//! Ports in the environment's network, for the streams of a bundle that are about one.
 
 use std::{
     io,
@@ -7,46 +7,41 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
-use overside_io::{Paced, Prefixed, datagrams};
-use overside_model::{Protocol, Publication, agent::MAX_PORT_LINE};
+use bytes::Bytes;
+use overside_io::{Bundle, Paced, datagrams};
+use overside_model::{Protocol, Publication};
+use russh::{Channel, server::Msg};
 use rustix::net::sockopt::set_socket_linger;
-use tokio::{io::AsyncReadExt, net::TcpStream};
+use tokio::net::TcpStream;
 
-use super::paced::join;
+use super::paced;
 use crate::{network, serve::Environment};
 
-/// Serves one stream until it ends. Channels are opened ahead of need: the first line may be long in coming.
-pub(super) async fn serve(mut client: Paced, environment: Arc<Environment>) {
-    let Ok(Some((publication, first))) = first_line(&mut client).await else { return };
+/// Serves a client's streams until its channel ends.
+pub(super) async fn serve(channel: Channel<Msg>, environment: Arc<Environment>) {
+    let (receive, transmit) = paced::halves(channel);
+    let opened = |about: Bytes, client| match str::from_utf8(&about).ok().and_then(|text| text.parse().ok()) {
+        Some(publication) => drop(tokio::spawn(serve_one(client, publication, Arc::clone(&environment)))),
+        // Dropped, the stream is reset.
+        None => tracing::debug!(?about, "a client asks for what is no port"),
+    };
+    Bundle::accept(receive, transmit, opened).await;
+}
+
+async fn serve_one(client: Paced, publication: Publication, environment: Arc<Environment>) {
     let result = match publication.protocol {
         Protocol::Tcp => match environment.connect(destination(publication)).await {
-            Ok(stream) => streams(client, first, stream).await,
+            Ok(stream) => streams(client, stream).await,
             Err(error) => Err(error),
         },
         Protocol::Udp => match environment.exchange(destination(publication)).await {
-            Ok(socket) => datagrams::join(Prefixed::new(first, client), &socket).await,
+            Ok(socket) => datagrams::join(client, &socket).await,
             Err(error) => Err(error),
         },
     };
     // The stream is dropped before its end: to the client that is a reset.
     if let Err(error) = result {
         tracing::debug!(%error, %publication, "a stream to a port ended early");
-    }
-}
-
-/// What the client asks for, and what came behind it.
-async fn first_line(client: &mut Paced) -> io::Result<Option<(Publication, Bytes)>> {
-    let mut line = BytesMut::with_capacity(4096);
-    loop {
-        if let Some(end) = line.iter().position(|byte| *byte == b'\n') {
-            let first = line.split_to(end + 1);
-            let publication = str::from_utf8(&first[..end]).ok().and_then(|text| text.parse().ok());
-            return Ok(publication.map(|publication| (publication, line.freeze())));
-        }
-        if line.len() > MAX_PORT_LINE || client.read_buf(&mut line).await? == 0 {
-            return Ok(None);
-        }
     }
 }
 
@@ -62,11 +57,8 @@ fn destination(publication: Publication) -> SocketAddr {
 }
 
 /// One connection with half-close both ways. What breaks off on one side is reset on the other.
-pub(super) async fn streams(client: Paced, first: Bytes, mut stream: TcpStream) -> io::Result<()> {
-    let result = {
-        let (from, to) = stream.split();
-        join(client, first, from, to).await
-    };
+pub(super) async fn streams(client: Paced, mut stream: TcpStream) -> io::Result<()> {
+    let result = paced::join(client, Bytes::new(), &mut stream).await;
     if result.is_err() {
         // Closing is a reset then.
         let _ = set_socket_linger(&stream, Some(Duration::ZERO));

@@ -8,9 +8,9 @@ use tokio::io::ReadBuf;
 use super::CREDIT;
 
 /// Longest payload of a data frame. With its head it fills one SSH packet of 65,000 bytes.
-pub(super) const MAX_DATA: usize = 64_900;
+pub(crate) const MAX_DATA: usize = 64_900;
 /// Frames shorter than this are put together into one packet.
-const SMALL: usize = 8 * 1024;
+pub(super) const SMALL: usize = 8 * 1024;
 /// Data of frames that are smaller part of what arrived than one in this is copied, so that what waits for its reader does
 /// not keep all that arrived with it in memory.
 const SLACK: usize = 2;
@@ -19,6 +19,8 @@ const GATHER: usize = 64 * 1024;
 /// Credit is granted in portions of this size, so that it costs a packet for every 2 MiB only.
 pub(super) const GRANT: u32 = CREDIT / 8;
 const HEAD: usize = 4;
+/// Longest packet.
+pub(super) const FULL: usize = HEAD + MAX_DATA;
 /// What three bytes hold; one less than the whole credit.
 const MAX_LENGTH: u32 = (1 << 24) - 1;
 const DATA: u8 = 0;
@@ -134,10 +136,10 @@ impl State {
             self.read -= granted;
         }
         while let Some(frame) = self.outbound.front() {
-            if packet.is_empty() && frame.len() >= SMALL {
+            if packet.is_empty() && (frame.len() >= SMALL || self.outbound.len() == 1) {
                 break;
             }
-            if !packet.is_empty() && packet.len() + frame.len() > HEAD + MAX_DATA {
+            if !packet.is_empty() && packet.len() + frame.len() > FULL {
                 break;
             }
             packet.put_slice(frame);
@@ -164,6 +166,11 @@ impl State {
             None if self.end == End::Sent && (self.ended || self.dropped) => Next::Finished,
             None => Next::Wait,
         }
+    }
+
+    /// Whether there would be something to send at once.
+    pub(super) fn has_more(&self) -> bool {
+        !self.outbound.is_empty() || self.end == End::Wanted
     }
 
     /// Fills the buffer with what has arrived.

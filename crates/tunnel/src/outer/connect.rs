@@ -5,7 +5,7 @@ use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Duration};
 use overside_io::BoxedStream;
 use overside_model::{ErrorCode, HostKey, Problem, Question};
 use russh::{
-    Preferred,
+    Preferred, cipher,
     client::{self, Handle},
     keys::{Algorithm, Certificate, PublicKey, PublicKeyOrCertificate, ssh_key::certificate::CertType},
 };
@@ -29,6 +29,15 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 const WINDOW: u32 = 32 << 20;
 /// Largest SSH packet, as large as the protocol's implementations take.
 const PACKET: u32 = 65_000;
+/// Those first that today's processors have instructions for: what is inside is encrypted once more.
+const CIPHERS: &[cipher::Name] = &[
+    cipher::AES_256_GCM,
+    cipher::AES_128_GCM,
+    cipher::CHACHA20_POLY1305,
+    cipher::AES_256_CTR,
+    cipher::AES_192_CTR,
+    cipher::AES_128_CTR,
+];
 
 pub(super) async fn connect(route: Route<'_>, trail: &mut Trail) -> Result<Outer, Blocked> {
     let mut jumps: Vec<Handle<Handler>> = Vec::new();
@@ -348,6 +357,7 @@ fn config(known: &KnownHosts) -> client::Config {
         preferred: Preferred {
             key: Cow::Owned(key),
             host_key_certificates: Cow::Owned(certificates),
+            cipher: Cow::Borrowed(CIPHERS),
             ..Preferred::DEFAULT
         },
         ..client::Config::default()
