@@ -18,8 +18,9 @@ const TABLES: [(&str, Protocol); 4] = [
 ];
 /// A TCP socket that listens, and a UDP socket that is not connected.
 const LISTENS: (&str, &str) = ("0A", "07");
-/// From here on UDP sockets are mostly those of clients: the kernel's own choice.
-const CLIENTS: u16 = 32_768;
+/// As often as a UDP socket must have been there that may be a client's, where the kernel chooses numbers for those: nothing
+/// tells it from a server's, but that it does not last. A name is asked for in less time, five seconds of readings.
+const LASTS: u8 = 10;
 /// Most that are told.
 const MOST: usize = 1024;
 /// How often a socket's holder is looked for: while a program is being replaced it may be overlooked once.
@@ -38,6 +39,8 @@ enum Holder {
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
     holders: HashMap<u64, Holder>,
+    /// How often sockets were there that may be clients'.
+    passing: HashMap<u64, u8>,
 }
 
 impl Listeners {
@@ -49,8 +52,9 @@ impl Listeners {
                 let text = fs::read_to_string(table).unwrap_or_default();
                 text.lines().filter_map(|line| listener(line, *protocol)).collect::<Vec<_>>()
             })
-            .take(MOST)
             .collect();
+        let mut sockets = self.lasting(sockets);
+        sockets.truncate(MOST);
         let present: HashSet<u64> = sockets.iter().map(|(inode, _)| *inode).collect();
         self.holders.retain(|inode, _| present.contains(inode));
         let open = |inode: &u64| match self.holders.get(inode) {
@@ -71,6 +75,20 @@ impl Listeners {
                 Holder::Own(_) => None,
             })
             .collect()
+    }
+
+    /// Without those that may be clients' and have not lasted yet.
+    fn lasting(&mut self, sockets: Vec<(u64, Listener)>) -> Vec<(u64, Listener)> {
+        let before = std::mem::take(&mut self.passing);
+        let lasts = |(inode, listener): &(u64, Listener)| {
+            if !may_be_client(listener) {
+                return true;
+            }
+            let times = before.get(inode).map_or(1, |times| times.saturating_add(1).min(LASTS));
+            self.passing.insert(*inode, times);
+            times == LASTS
+        };
+        sockets.into_iter().filter(lasts).collect()
     }
 
     fn look_for(&mut self, unknown: &HashSet<u64>) {
@@ -100,6 +118,14 @@ impl Listeners {
     }
 }
 
+/// Whether it looks like a UDP socket that has only sent: on all addresses, with a number that the kernel chooses. Who binds to
+/// an address, or to another number, wants to be sent to.
+fn may_be_client(listener: &Listener) -> bool {
+    listener.protocol == Protocol::Udp
+        && listener.address.is_unspecified()
+        && super::init::OUTGOING_PORTS.contains(&listener.port)
+}
+
 /// Names a process's mount namespace.
 fn mounts(process: &Path) -> Option<String> {
     fs::read_link(process.join("ns/mnt")).ok()?.into_os_string().into_string().ok()
@@ -113,7 +139,7 @@ fn listener(line: &str, protocol: Protocol) -> Option<(u64, Listener)> {
     let (_, peer) = socket(peer)?;
     let listens = match protocol {
         Protocol::Tcp => state == LISTENS.0,
-        Protocol::Udp => state == LISTENS.1 && peer == 0 && port < CLIENTS,
+        Protocol::Udp => state == LISTENS.1 && peer == 0 && port != 0,
     };
     listens.then_some((inode.parse().ok()?, Listener { protocol, address, port, container: None }))
 }
@@ -166,13 +192,35 @@ mod tests {
             let client = TcpStream::connect((address, port)).unwrap().local_addr().unwrap();
             assert!(!is_listed(Protocol::Tcp, client.ip(), client.port()), "{client}");
         }
-        let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-        assert_eq!(is_listed(Protocol::Udp, client.ip(), client.port()), client.port() < CLIENTS);
-        let free = (20_000..30_000).find_map(|port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).ok()).unwrap();
-        let at = free.local_addr().unwrap();
+        let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let at = server.local_addr().unwrap();
         assert!(is_listed(Protocol::Udp, at.ip(), at.port()));
-        free.connect(at).unwrap();
+        server.connect(at).unwrap();
         assert!(!is_listed(Protocol::Udp, at.ip(), at.port()));
+    }
+
+    #[test]
+    fn a_udp_socket_that_may_be_a_clients_counts_once_it_has_lasted_and_any_other_at_once() {
+        let socket = |inode, protocol, address: &str, port| {
+            (inode, Listener { protocol, address: address.parse().unwrap(), port, container: None })
+        };
+        let at_once = vec![
+            socket(1, Protocol::Udp, "0.0.0.0", 5353),
+            socket(2, Protocol::Udp, "0.0.0.0", 61_000),
+            socket(3, Protocol::Udp, "127.0.0.1", 40_000),
+            socket(4, Protocol::Tcp, "0.0.0.0", 40_000),
+        ];
+        let mut listeners = Listeners::default();
+        assert_eq!(listeners.lasting(at_once.clone()), at_once);
+        let lasting = socket(5, Protocol::Udp, "0.0.0.0", 40_000);
+        for reading in 1..=u64::from(LASTS) + 5 {
+            // Clients come and go meanwhile, even with the same number.
+            let read = listeners.lasting(vec![socket(100 + reading, Protocol::Udp, "::", 40_001), lasting]);
+            let expected = if reading < u64::from(LASTS) { vec![] } else { vec![lasting] };
+            assert_eq!(read, expected, "reading {reading}");
+        }
+        assert_eq!(listeners.lasting(vec![]), []);
+        assert_eq!(listeners.lasting(vec![lasting]), [], "another life");
     }
 
     #[test]
