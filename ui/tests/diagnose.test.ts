@@ -98,12 +98,12 @@ describe('ports and mounts', () => {
     const mount = { path: '/home/ada/shop', state: 'synced', read_only: false, files: 1200, bytes: 3_100_000 } as const;
     const shop = { ...mount, left_files: 0, left_bytes: 0, conflicts: [], problems: [], problem: null };
     backend.become({ kind: 'here', status: { ...example('running'), ports, mounts: [shop] } });
-    const row = await screen.findByRole('row', { name: '127.0.0.1:8080/tcp web:80 3 512B 3.1MB' });
+    const row = await screen.findByRole('row', { name: '127.0.0.1:8080/tcp web:80 3 512\u00a0B 3.1\u00a0MB' });
     expect(row).toBeVisible();
     expect(screen.getByText(/permission denied/)).toBeVisible();
     await expectNoBarrier();
     await user.click(screen.getByRole('tab', { name: 'Mounts' }));
-    expect(screen.getByRole('row', { name: '/home/ada/shop In sync 1200 3.1MB' })).toBeVisible();
+    expect(screen.getByRole('row', { name: '/home/ada/shop In sync 1200 3.1\u00a0MB' })).toBeVisible();
     await expectNoBarrier();
     const conflicts = ['a.txt.overside-conflict-1a2b3c4d'];
     backend.become({ kind: 'here', status: { ...example('running'), mounts: [{ ...shop, conflicts }] } });

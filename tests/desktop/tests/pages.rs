@@ -5,8 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 use overside_control::Command;
 use overside_desktop_tests::{Desk, Page, SOON, Scripted};
 use overside_model::{
-    AwakeReason, EnvironmentId, IgnoredPoller, Prompt, PromptReason, SessionId, SessionStatus, State, Status, Usage,
-    Work, WorkKind,
+    AwakeReason, EnvironmentId, IgnoredPoller, PortStatus, Prompt, PromptReason, Protocol, SessionId, SessionStatus,
+    State, Status, Usage, Work, WorkKind,
 };
 use rustix::process::Signal;
 use serde_json::json;
@@ -33,8 +33,32 @@ fn running() -> Status {
         usage: usage(),
         awake_because: vec![awake("container", "web (nginx)"), awake("stream", "GET /containers/web/logs")],
         ignored_pollers: vec![IgnoredPoller { program: "docker (code)".to_owned(), calls: 132 }],
+        ports: ports(),
         ..Status::quiet(State::Running)
     }
+}
+
+/// One of each kind: in use, silent, datagrams, a long name and address, and one that is taken on the laptop.
+fn ports() -> Vec<PortStatus> {
+    let port = |protocol, address: &str, container: &str, container_port| PortStatus {
+        protocol,
+        address: address.to_owned(),
+        container: container.to_owned(),
+        container_port,
+        connections: 0,
+        bytes_in: 0,
+        bytes_out: 0,
+        problem: None,
+    };
+    let used = |port, connections, bytes_in, bytes_out| PortStatus { connections, bytes_in, bytes_out, ..port };
+    let taken = "listen tcp4 127.0.0.1:5432: bind: address already in use".to_owned();
+    vec![
+        used(port(Protocol::Tcp, "0.0.0.0:8080", "web", 80), 12, 48_213, 7_340_032),
+        port(Protocol::Tcp, "[::]:8080", "web", 80),
+        used(port(Protocol::Udp, "127.0.0.1:5353", "names", 53), 1, 380, 1210),
+        port(Protocol::Tcp, "[fd00:1122:3344:5566:7788:99aa:bbcc:ddee]:30720", "shop-frontend-development-1", 3000),
+        PortStatus { problem: Some(taken), ..port(Protocol::Tcp, "127.0.0.1:5432", "db", 5432) },
+    ]
 }
 
 fn asked(reason: PromptReason) -> Status {

@@ -127,10 +127,11 @@ export class Texts {
 
   /** A number of bytes: "512 B", "3.1 MB". */
   size(bytes: number): string {
-    const units = ['byte', 'kilobyte', 'megabyte', 'gigabyte', 'terabyte'];
+    const units = ['B', 'kB', 'MB', 'GB', 'TB'];
     const step = bytes < 1000 ? 0 : Math.min(Math.floor(Math.log10(bytes) / 3), units.length - 1);
-    const form = { style: 'unit', unit: units[step], unitDisplay: 'narrow', maximumFractionDigits: step > 0 ? 1 : 0 } as const;
-    return new Intl.NumberFormat(this.language, form).format(bytes / 1000 ** step);
+    const number = new Intl.NumberFormat(this.language, { maximumFractionDigits: step > 0 ? 1 : 0 }).format(bytes / 1000 ** step);
+    // Not broken into two lines.
+    return `${number}\u00a0${units[step]}`;
   }
 
   /** An amount of money, in whichever currency the price is; a small one does not become nothing. */
