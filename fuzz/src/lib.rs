@@ -12,6 +12,7 @@ mod proxy;
 mod rewriter;
 mod routes;
 mod script;
+mod sync;
 
 /// Takes inputs, one after the other.
 pub type Target = Box<dyn FnMut(&[u8])>;
@@ -35,6 +36,8 @@ pub const TARGETS: &[(&str, Make)] = &[
     ("answers", messages::answers),
     ("proxy", proxy::proxy),
     ("proxy_grammar", proxy::grammar),
+    ("sync_stream", sync::stream),
+    ("sync_answers", sync::answers),
 ];
 
 /// The target of a name.

@@ -102,6 +102,6 @@ macro_rules! replayed {
 }
 
 replayed! {
-    rewriter rewriter_grammar routes routes_grammar frames frames_round_trip bundle bundle_round_trip messages settings facts answers proxy
-    proxy_grammar
+    rewriter rewriter_grammar routes routes_grammar frames frames_round_trip bundle bundle_round_trip messages settings
+    facts answers proxy proxy_grammar sync_stream sync_answers
 }

@@ -72,7 +72,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("overside-desktop", &["overside-model", "overside-io", "overside-config", "overside-control"]),
     // development
     ("overside-testkit", &["overside-model", "overside-io"]),
-    ("overside-fuzz", &["overside-model", "overside-docker-api", "overside-io", "overside-proxy"]),
+    (
+        "overside-fuzz",
+        &["overside-model", "overside-docker-api", "overside-io", "overside-proxy", "overside-sync-core", "overside-sync"],
+    ),
     ("overside-e2e", &["overside-model", "overside-testkit"]),
     ("overside-conformance-bollard", &[]),
     (
