@@ -1,11 +1,11 @@
 //! What the tray shows, as values: tests compare them, and each platform only draws them.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use overside_model::{AwakeReason, ErrorCode, Moment, Problem, PromptReason, State, Status};
+use overside_model::{AwakeReason, ErrorCode, Moment, MountState, MountStatus, Problem, PromptReason, State, Status};
 
 use crate::{
     link::{Link, Seen, minutes_left},
@@ -59,6 +59,8 @@ pub enum Action {
     OpenWindow,
     /// The same, on the page of settings.
     OpenSettings,
+    /// The same, on the page of mounts.
+    OpenMounts,
     /// End the desktop app. The daemon goes on.
     Quit,
 }
@@ -202,6 +204,10 @@ impl Scene {
         if status.state == State::Suspended {
             rows.extend(self.not_saved(status));
         }
+        let halted = halted(status);
+        if !halted.is_empty() {
+            rows.push(short(&words.fill("menu.halted", &[("names", &words.list(&halted))])));
+        }
         rows.extend(self.awake(status));
         if let (None, Some(seconds)) = (status.prompt.as_ref(), status.idle_in_seconds) {
             let left = words.minutes(minutes_left(self.seen.end_of(seconds), now.moment));
@@ -260,6 +266,9 @@ impl Scene {
         if status.prompt.is_some() {
             offered.push(self.choice("menu.later", Action::Later));
         }
+        if !halted(status).is_empty() {
+            offered.push(self.choice("menu.mounts", Action::OpenMounts));
+        }
         match status.state {
             State::Running => offered.push(self.choice("menu.idle", Action::Idle)),
             State::Suspended => offered.push(self.choice("menu.resume", Action::Resume)),
@@ -295,6 +304,12 @@ impl Scene {
     fn choice(&self, key: &str, action: Action) -> Item {
         Item::Choice { label: self.words.text(key).to_owned(), action }
     }
+}
+
+/// Mounts that go on only when a person has decided how.
+pub fn halted(status: &Status) -> Vec<String> {
+    let halts = |mount: &&MountStatus| mount.state == MountState::Halted;
+    status.mounts.iter().filter(halts).map(|mount| mount.path.clone()).collect()
 }
 
 /// How long the session has been going on, by the wall; none where it began in what is now the future.

@@ -2,7 +2,7 @@
 //! only shows them.
 //!
 //! There is one place for all of them, and the most urgent one has it: a question, then work that is about to be lost or was,
-//! then a suspension, then a failure. What was told once is not told again, not even by another process after this one: what
+//! then a suspension, then files that wait for a decision, then a failure. What was told once is not told again, not even by another process after this one: what
 //! was told is a value too, to be kept in a file.
 
 pub mod file;
@@ -14,7 +14,12 @@ use std::time::Duration;
 use overside_model::{ErrorCode, Moment, PromptReason, State, Status, Work};
 use serde::{Deserialize, Serialize};
 
-use crate::{link::Seen, menu::Action, now::Now, words::Words};
+use crate::{
+    link::Seen,
+    menu::{Action, halted},
+    now::Now,
+    words::Words,
+};
 
 /// Two ends of a countdown that are no further apart are one: seconds are rounded on their way.
 const SAME: Duration = Duration::from_secs(5);
@@ -46,6 +51,11 @@ pub enum Subject {
         /// The session.
         session: Option<String>,
     },
+    /// Mounts wait for a decision.
+    Halted {
+        /// Their paths.
+        paths: Vec<String>,
+    },
     /// Something failed.
     Failure {
         /// What.
@@ -72,7 +82,7 @@ impl Subject {
     const fn ends(&self) -> Option<Moment> {
         match self {
             Self::Prompt { ends, .. } | Self::Suspended { ends, .. } => Some(*ends),
-            Self::Deleted { .. } | Self::Failure { .. } => None,
+            Self::Deleted { .. } | Self::Halted { .. } | Self::Failure { .. } => None,
         }
     }
 
@@ -233,6 +243,7 @@ impl Notices {
         prompt(status, seen, now, words)
             .or_else(|| self.deleted(words))
             .or_else(|| suspended(status, seen, now, words))
+            .or_else(|| mounts(status, words))
             .or_else(|| failure(status, words))
     }
 
@@ -286,21 +297,43 @@ fn suspended(status: &Status, seen: &Seen, now: &Now, words: &Words) -> Option<N
     })
 }
 
-/// A failed start, and what ends a session from outside. Other problems mend themselves or were asked for: the icon and the
+fn mounts(status: &Status, words: &Words) -> Option<Notice> {
+    let paths = halted(status);
+    if paths.is_empty() {
+        return None;
+    }
+    let body = words.fill("notice.halted", &[("names", &words.list(&paths))]);
+    Some(Notice {
+        subject: Subject::Halted { paths },
+        icon: "prompt",
+        title: words.text("notice.halted.title").to_owned(),
+        body,
+        buttons: buttons(words, &[(Action::OpenMounts, "menu.mounts")]),
+        urgent: true,
+    })
+}
+
+/// A failed start, what keeps an environment from being deleted, and what ends a session from outside. Other problems mend themselves or were asked for: the icon and the
 /// menu are enough.
 fn failure(status: &Status, words: &Words) -> Option<Notice> {
     let problem = status.error.as_ref()?;
     let failed = status.state == State::Failed;
-    if !failed && !matches!(problem.code, ErrorCode::EnvironmentLost | ErrorCode::FairUse) {
+    let waits = problem.code == ErrorCode::FilesLeft;
+    if !failed && !waits && !matches!(problem.code, ErrorCode::EnvironmentLost | ErrorCode::FairUse) {
         return None;
     }
+    let answers: &[(Action, &str)] = match problem.code {
+        _ if failed => &[(Action::Retry, "menu.retry")],
+        ErrorCode::FilesLeft => &[(Action::OpenMounts, "menu.mounts")],
+        _ => &[],
+    };
     Some(Notice {
         subject: Subject::Failure { code: problem.code, message: problem.message.clone() },
         icon: "failed",
         title: words.text("notice.failure.title").to_owned(),
         body: words.failure(problem),
-        buttons: if failed { buttons(words, &[(Action::Retry, "menu.retry")]) } else { Vec::new() },
-        urgent: false,
+        buttons: buttons(words, answers),
+        urgent: waits,
     })
 }
 

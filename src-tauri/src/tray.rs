@@ -136,6 +136,7 @@ async fn control(home: &Home, mut panel: impl Panel, mut events: mpsc::Unbounded
                 Event::Chosen(Action::Quit) => break,
                 Event::Chosen(Action::OpenWindow) => open_window(&mut windows, &[]),
                 Event::Chosen(Action::OpenSettings) => open_window(&mut windows, &["--page", "settings"]),
+                Event::Chosen(Action::OpenMounts) => open_window(&mut windows, &["--page", "mounts"]),
                 Event::Chosen(action) => {
                     scene.refused = None;
                     let (connection, clipboard) = (connection.clone(), clipboard.clone());
@@ -181,7 +182,7 @@ async fn carry_out(action: Action, connection: &Connection, clipboard: &Clipboar
             connection.start_daemon().await
         }
         Action::CopyContext => clipboard.put(USE_CONTEXT).await,
-        Action::OpenWindow | Action::OpenSettings | Action::Quit => Ok(()),
+        Action::OpenWindow | Action::OpenSettings | Action::OpenMounts | Action::Quit => Ok(()),
     }
 }
 

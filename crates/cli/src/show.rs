@@ -177,7 +177,7 @@ pub(crate) fn mounts(mounts: &[MountStatus]) -> String {
             MountState::Syncing => "syncing",
             MountState::Halted => "halted",
             MountState::Failed => "failed",
-            MountState::Synced if mount.read_only => "read-only",
+            MountState::Synced if mount.read_only => "one-way",
             MountState::Synced => "synced",
         };
         let _ = writeln!(text, "{:width$}  {state:<9}  {:>8}  {:>10}", mount.path, mount.files, size(mount.bytes));

@@ -6,6 +6,7 @@
 mod answer;
 mod archive;
 mod binds;
+mod filters;
 mod json;
 mod labels;
 mod last_words;

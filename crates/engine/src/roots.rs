@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytesize::ByteSize;
 use overside_config::write_atomically;
 use overside_docker_api::{HostBind, IfMissing, Laptop};
-use overside_model::{ErrorCode, MountDecision, MountState, MountStatus, Problem, agent::FILES};
+use overside_model::{ErrorCode, MountDecision, MountState, MountStatus, Problem, Settings, agent::FILES};
 use overside_sync::{Flushed, Limits, Phase, Setup, Sync};
 use overside_sync_core::{Halt, IGNORE_FILE, Mode, RelativePath, Side, wire::Kind};
 use overside_tunnel::{Link, LinkState};
@@ -50,6 +50,7 @@ struct Remembered {
 
 struct Root {
     remembered: Remembered,
+    mode: Mode,
     sync: Arc<Sync>,
 }
 
@@ -95,15 +96,17 @@ impl Roots {
         }
         let remembered: Vec<Remembered> =
             fs_err::read(roots.list()).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let settings = hub.settings();
         for remembered in remembered {
             let path = remembered.path.clone();
-            if let Err(problem) = roots.begin(&mut roots.lock(), remembered) {
+            if let Err(problem) = roots.begin(&mut roots.lock(), remembered, &settings) {
                 tracing::warn!(%problem, path = %path.display(), "a bind mount is not taken up again");
             }
         }
         roots
     }
 
+    /// The hub tells the status of roots while it is locked, so that nobody may ask it for anything who has locked them.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Root>> {
         self.roots.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -119,17 +122,21 @@ impl Roots {
     }
 
     /// Keeps a root alike from now on.
-    fn begin(&self, roots: &mut BTreeMap<PathBuf, Root>, remembered: Remembered) -> Result<(), Problem> {
+    fn begin(
+        &self,
+        roots: &mut BTreeMap<PathBuf, Root>,
+        remembered: Remembered,
+        settings: &Settings,
+    ) -> Result<(), Problem> {
         let path = remembered.path.clone();
-        let hub = self.hub.upgrade().ok_or_else(|| unusable(&path, "the daemon is ending"))?;
-        let settings = hub.settings();
+        let mode = mode(&remembered, settings);
         let root = below(&path).ok_or_else(|| unusable(&path, "its path is too long or too deep"))?;
         let name = blake3::hash(root.as_bytes()).to_hex();
         let setup = Setup {
             laptop: path.clone(),
             kind: if remembered.file { Kind::File } else { Kind::Directory },
             root,
-            mode: if remembered.read_only { Mode::OneWay } else { Mode::TwoWay },
+            mode,
             masks: self.masks(&remembered, roots),
             ancestor: self.directory.join(name.as_str()),
             stage: self.directory.join(format!("{name}.stage")),
@@ -144,7 +151,7 @@ impl Roots {
         let sync = Sync::start(setup, changed).map_err(|error| unusable(&path, error))?;
         let sync = Arc::new(sync);
         tokio::spawn(keep_connected(self.link.clone(), Arc::downgrade(&sync), self.stop.clone()));
-        roots.insert(path, Root { remembered, sync });
+        roots.insert(path, Root { remembered, mode, sync });
         Ok(())
     }
 
@@ -159,7 +166,7 @@ impl Roots {
     }
 
     /// Makes a root for a bind, or finds the one that it lies in.
-    fn put(&self, bind: &HostBind, is_file: bool) -> Result<String, Problem> {
+    fn put(&self, bind: &HostBind, is_file: bool, settings: &Settings) -> Result<String, Problem> {
         let given = PathBuf::from(&bind.path);
         if given.parent().is_none() {
             return Err(Problem::new(
@@ -180,7 +187,7 @@ impl Roots {
                 let Some(root) = roots.get_mut(&around) else { return Err(unusable(&path, "it is gone")) };
                 if root.remembered.read_only && !bind.read_only {
                     root.remembered.read_only = false;
-                    self.reshape(&roots, &around);
+                    self.reshape(&mut roots, &around, settings);
                     self.remember(&roots)?;
                 }
                 return Ok(HERE.place_of(&bind.path));
@@ -198,26 +205,27 @@ impl Roots {
             root.remembered.read_only &= bind.read_only;
             root.remembered.masks.retain(|mask| bind.masks.contains(mask));
             if root.remembered != before {
-                self.reshape(&roots, &path);
+                self.reshape(&mut roots, &path, settings);
                 self.remember(&roots)?;
             }
             return Ok(place);
         }
         let remembered =
             Remembered { path: path.clone(), file: is_file, read_only: bind.read_only, masks: bind.masks.clone() };
-        self.begin(&mut roots, remembered)?;
+        self.begin(&mut roots, remembered, settings)?;
         // One that it lies in leaves it alone from now on.
         let around: Vec<PathBuf> =
             roots.keys().filter(|root| path.starts_with(root) && **root != path).cloned().collect();
-        around.iter().for_each(|around| self.reshape(&roots, around));
+        around.iter().for_each(|around| self.reshape(&mut roots, around, settings));
         self.remember(&roots)?;
         Ok(place)
     }
 
-    fn reshape(&self, roots: &BTreeMap<PathBuf, Root>, path: &Path) {
-        if let Some(root) = roots.get(path) {
-            let mode = if root.remembered.read_only { Mode::OneWay } else { Mode::TwoWay };
-            root.sync.set_shape(mode, self.masks(&root.remembered, roots));
+    fn reshape(&self, roots: &mut BTreeMap<PathBuf, Root>, path: &Path, settings: &Settings) {
+        let Some(masks) = roots.get(path).map(|root| self.masks(&root.remembered, roots)) else { return };
+        if let Some(root) = roots.get_mut(path) {
+            root.mode = mode(&root.remembered, settings);
+            root.sync.set_shape(root.mode, masks);
         }
     }
 
@@ -230,7 +238,7 @@ impl Roots {
         };
         roots
             .iter()
-            .filter(|(path, root)| concerned(path) && !(writable && root.remembered.read_only))
+            .filter(|(path, root)| concerned(path) && !(writable && root.mode == Mode::OneWay))
             .map(|(path, root)| (path.clone(), root.sync.clone()))
             .collect()
     }
@@ -271,6 +279,12 @@ impl Drop for Roots {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// Which way changes go: a person's settings and what containers may do decide.
+fn mode(remembered: &Remembered, settings: &Settings) -> Mode {
+    let one_way = settings.mount_one_way.iter().any(|directory| remembered.path.starts_with(directory));
+    if remembered.read_only || one_way { Mode::OneWay } else { Mode::TwoWay }
 }
 
 async fn flush(sync: &Sync) -> Flushed {
@@ -323,6 +337,7 @@ async fn keep_connected(mut link: watch::Receiver<LinkState>, sync: Weak<Sync>, 
 #[async_trait]
 impl Files for Roots {
     async fn place(&self, binds: &[HostBind]) -> Result<Vec<String>, Problem> {
+        let settings = self.hub.upgrade().map(|hub| hub.settings()).unwrap_or_default();
         let mut places = Vec::new();
         let mut begun = Vec::new();
         for bind in binds {
@@ -342,7 +357,7 @@ impl Files for Roots {
                     "Sockets, devices and pipes of this machine do not exist in an environment.",
                 ));
             }
-            let place = self.put(bind, metadata.is_file())?;
+            let place = self.put(bind, metadata.is_file(), &settings)?;
             begun.push(place.clone());
             places.push(place);
         }
@@ -389,7 +404,7 @@ impl Files for Roots {
     }
 
     fn status(&self) -> Vec<MountStatus> {
-        self.lock().iter().map(|(path, root)| status(path, &root.sync, root.remembered.read_only)).collect()
+        self.lock().iter().map(|(path, root)| status(path, &root.sync, root.mode == Mode::OneWay)).collect()
     }
 
     fn decide(&self, decision: &MountDecision) -> Result<(), Problem> {

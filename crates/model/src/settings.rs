@@ -115,6 +115,8 @@ pub struct Settings {
     pub mount_max_files: u64,
     /// Most bytes of a bind mount, 1 MiB to 64 TiB.
     pub mount_max_bytes: u64,
+    /// Directories of the laptop that are brought into environments, and nothing back.
+    pub mount_one_way: Vec<String>,
     /// Start the desktop app when the user logs in.
     pub start_at_login: bool,
     /// Show the desktop's notifications.
@@ -154,6 +156,7 @@ impl Default for Settings {
             host_access: HostAccess::All,
             mount_max_files: 200_000,
             mount_max_bytes: 20 << 30,
+            mount_one_way: Vec::new(),
             start_at_login: false,
             notifications: true,
             language: Language::System,
@@ -331,6 +334,14 @@ pub const TABLE: &[Setting] = &[
         set: |s, v| size(v, 1 << 20, 64 << 40).map(|bytes| s.mount_max_bytes = bytes),
     },
     Setting {
+        name: "mounts.one-way",
+        expected: "absolute paths, separated by commas (at most 50)",
+        purpose: "Directories of this machine that containers get and cannot change here: what they write there stays in the \
+                  environment.",
+        get: |s| s.mount_one_way.clone().into(),
+        set: |s, v| paths(v).map(|paths| s.mount_one_way = paths),
+    },
+    Setting {
         name: "start-at-login",
         expected: "true or false",
         purpose: "Start the desktop app when you log in.",
@@ -464,8 +475,22 @@ fn duration_text(duration: Duration) -> Value {
     humantime::format_duration(duration).to_string().replace(' ', "").into()
 }
 
-/// A list, or text with commas as it comes from a command line; the empty text is the empty list.
+/// Names without a path.
 fn programs(value: &Value) -> Option<Vec<String>> {
+    list(value).filter(|names| names.iter().all(|name| name.len() <= 128))
+}
+
+/// Absolute paths, of any system: where they lead is looked at when something is mounted.
+fn paths(value: &Value) -> Option<Vec<String>> {
+    let absolute = |path: &String| {
+        let has_drive = matches!(path.as_bytes(), [drive, b':', b'\\' | b'/', ..] if drive.is_ascii_alphabetic());
+        path.len() <= 4096 && (path.starts_with('/') || has_drive)
+    };
+    list(value).filter(|paths| paths.iter().all(absolute))
+}
+
+/// A list, or text with commas as it comes from a command line; the empty text is the empty list.
+fn list(value: &Value) -> Option<Vec<String>> {
     let names: Vec<String> = match value {
         Value::Array(list) => list.iter().map(|name| name.as_str().map(str::to_owned)).collect::<Option<_>>()?,
         Value::String(text) => {
@@ -473,7 +498,7 @@ fn programs(value: &Value) -> Option<Vec<String>> {
         }
         _ => return None,
     };
-    let valid = |name: &String| (1..=128).contains(&name.len()) && !name.chars().any(char::is_control);
+    let valid = |name: &String| !name.is_empty() && !name.chars().any(char::is_control);
     (names.len() <= 50 && names.iter().all(valid)).then_some(names)
 }
 
@@ -586,6 +611,8 @@ mod tests {
             ("notifications", json!("maybe")),
             ("mounts.max-files", json!(0)),
             ("mounts.max-bytes", json!("1KiB")),
+            ("mounts.one-way", json!("src")),
+            ("mounts.one-way", json!(["C:work"])),
             ("price-per-hour", json!(-1)),
             ("price-per-hour", json!("NaN")),
         ] {
@@ -600,6 +627,8 @@ mod tests {
         settings.set("size.cpus", &json!("1.5")).unwrap();
         settings.set("pollers.never-count", &json!("code, lazydocker")).unwrap();
         assert_eq!(settings.never_count, ["code", "lazydocker"]);
+        settings.set("mounts.one-way", &json!(r"/srv/data, C:\work")).unwrap();
+        assert_eq!(settings.mount_one_way, ["/srv/data", r"C:\work"]);
         settings.set("price-per-hour", &json!("0.25")).unwrap();
         assert_eq!(settings.price_per_hour, Some(0.25));
         settings.set("price-per-hour", &json!("none")).unwrap();

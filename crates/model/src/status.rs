@@ -176,7 +176,7 @@ pub struct MountStatus {
     pub path: String,
     /// What it is at.
     pub state: MountState,
-    /// Containers may only read it: changes go one way.
+    /// Changes go one way: containers may only read it, or the settings say so.
     pub read_only: bool,
     /// Files, directories and links on the laptop.
     pub files: u64,

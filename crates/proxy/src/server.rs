@@ -129,7 +129,7 @@ async fn serve_connection(
 }
 
 async fn handle(
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     gate: &Arc<dyn Gate>,
     own_socket: &str,
     slot: &TakeOverSlot,
@@ -165,6 +165,12 @@ async fn handle(
     let asked = wanted_upgrade(&request);
     let upgrade = asked.clone().or_else(|| (route.class == Class::Hijack).then_some(TCP));
     let laptop = Laptop { own_socket, windows: cfg!(windows) };
+    if route.shape == "/containers/json"
+        && let Some(query) = query.as_deref().and_then(|query| laptop.with_places(query))
+        && let Ok(uri) = format!("{path}?{query}").parse()
+    {
+        *request.uri_mut() = uri;
+    }
     let rewrite = route.body.map(|kind| (kind, laptop, around.as_deref()));
     let answer = match forward::send(&*engine, request, upgrade, rewrite).await {
         Ok(answer) => answer,

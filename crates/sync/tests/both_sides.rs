@@ -367,6 +367,32 @@ fn a_single_file_that_both_changed_is_kept_twice() {
 }
 
 #[test]
+fn what_containers_have_something_else_mounted_over_stays_on_its_side() {
+    let mut pair = Pair::new(Kind::Directory, |root| {
+        fs::create_dir(root.join("node_modules")).unwrap();
+        write(&root.join("node_modules/laptops"), "1");
+        write(&root.join("a"), "1");
+    });
+    pair.sync.take().unwrap().end();
+    pair.disconnect_far();
+    let _ = fs_err::remove_dir_all(pair.directory.path().join("far"));
+    let _ = fs_err::remove_file(pair.directory.path().join("state/ancestor"));
+    let masks = vec![RelativePath::new(b"node_modules").unwrap()];
+    pair.start_with(Setup { masks, ..setup(pair.directory.path(), Kind::Directory) });
+    pair.settle();
+    assert_eq!(text(&pair.far("a")), "1");
+    assert!(!pair.far("node_modules").exists());
+    // As the engine does, which mounts over it.
+    fs::create_dir(pair.far("node_modules")).unwrap();
+    write(&pair.far("node_modules/theirs"), "2");
+    pair.settle();
+    fs_err::remove_dir_all(pair.far("node_modules")).unwrap();
+    pair.settle();
+    assert_eq!(text(&pair.laptop("node_modules/laptops")), "1");
+    assert!(!pair.laptop("node_modules/theirs").exists());
+}
+
+#[test]
 fn ignored_files_stay_on_their_side_and_new_rules_hold_at_once() {
     let pair = Pair::new(Kind::Directory, |root| {
         write(&root.join(".oversideignore"), "target\n**/*.log\n");

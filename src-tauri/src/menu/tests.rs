@@ -56,6 +56,23 @@ fn away(code: ErrorCode) -> Link {
     Link::Away { problem: Problem::new(code, "what it says makes no sense", "Restart it.") }
 }
 
+/// Mounts that wait for a decision.
+pub(crate) fn halting(paths: &[&str]) -> Vec<MountStatus> {
+    let mount = |path: &&str| MountStatus {
+        path: (*path).to_owned(),
+        state: MountState::Halted,
+        read_only: false,
+        files: 3,
+        bytes: 3,
+        left_files: 0,
+        left_bytes: 0,
+        conflicts: Vec::new(),
+        problems: Vec::new(),
+        problem: Some(Problem::new(ErrorCode::MountFailed, "is empty", "")),
+    };
+    paths.iter().map(mount).collect()
+}
+
 /// A menu as a list of texts: `(…)` cannot be chosen, `-` is a line.
 fn texts(scene: &Scene, now: &Now) -> Vec<String> {
     let text = |item: Item| match item {
@@ -111,6 +128,13 @@ fn a_running_session_tells_its_time_and_what_keeps_it_awake() {
     assert_eq!(middle(&scene, &later(0)), wanted("(Session: 15m)", "(Today: 1h 5m of 8h)"));
     // Nobody has told anything since: the menu is of the moment in which it is opened.
     assert_eq!(middle(&scene, &later(3600)), wanted("(Session: 1h 15m)", "(Today: 2h 5m of 8h)"));
+}
+
+#[test]
+fn a_mount_that_waits_for_a_decision_is_told_and_shown() {
+    let menu = middle(&here(Status { mounts: halting(&["/src"]), ..running() }), &later(0));
+    assert!(menu.iter().any(|row| row == "(Needs your decision: /src)"), "{menu:?}");
+    assert!(menu.iter().any(|row| row == "Show mounts"), "{menu:?}");
 }
 
 #[test]

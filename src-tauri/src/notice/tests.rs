@@ -3,7 +3,7 @@ use std::sync::Arc;
 use overside_model::{DesktopSettings, Problem, Prompt, SessionId, SessionStatus, WorkKind};
 
 use super::*;
-use crate::link::Link;
+use crate::{link::Link, menu};
 
 /// What a desktop would do, second by second.
 struct Desk {
@@ -214,6 +214,31 @@ fn a_failure_is_told_in_the_users_language() {
     );
 }
 
+fn halting(paths: &[&str]) -> Status {
+    Status { mounts: menu::tests::halting(paths), ..in_session(State::Running) }
+}
+
+#[test]
+fn a_mount_that_waits_for_a_decision_is_told_once_and_withdrawn_when_it_goes_on() {
+    let mut desk = Desk::new();
+    let (title, body, buttons, urgent) = shown(desk.sees(halting(&["/src"])));
+    assert_eq!(title, "Overside: Files need your decision");
+    assert_eq!(body, "Gone, empty or of another kind on one side, and not synced until you decide: /src");
+    assert_eq!((buttons, urgent), (vec![Action::OpenMounts], true));
+    assert_eq!(desk.sees(halting(&["/src"])), Change::Nothing);
+    let (_, body, ..) = shown(desk.sees(halting(&["/src", "/data"])));
+    assert!(body.ends_with("/src, /data"), "{body}");
+    assert_eq!(desk.sees(in_session(State::Running)), Change::Withdraw);
+}
+
+#[test]
+fn an_environment_that_is_not_deleted_because_files_are_left_says_so() {
+    let error = Some(Problem::new(ErrorCode::FilesLeft, "2 files are not on this machine", "See `overside mounts`."));
+    let (_, body, buttons, urgent) = shown(Desk::new().sees(Status { error, ..in_session(State::Stopping) }));
+    assert_eq!(body, "2 files are not on this machine. See `overside mounts`.");
+    assert_eq!((buttons, urgent), (vec![Action::OpenMounts], true));
+}
+
 #[test]
 fn a_question_comes_before_everything_else() {
     let mut desk = Desk::new();
@@ -250,6 +275,7 @@ fn every_notification_has_its_words_in_every_language() {
             suspended(300, &[]),
             suspended(300, &["a", "b", "c", "d"]),
             failed("x"),
+            halting(&["/src"]),
         ] {
             let mut desk = Desk { words: Arc::new(Words::of(tag)), ..Desk::new() };
             let Change::Show(notice) = desk.sees(status) else { panic!("nothing") };

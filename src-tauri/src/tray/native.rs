@@ -130,7 +130,7 @@ fn menu(app: &AppHandle, items: &[Item]) -> tauri::Result<Menu<tauri::Wry>> {
     menu.build()
 }
 
-const ACTIONS: [(Action, &str); 13] = [
+const ACTIONS: [(Action, &str); 14] = [
     (Action::Enable, "enable"),
     (Action::Disable { force: false }, "disable"),
     (Action::Disable { force: true }, "force"),
@@ -143,6 +143,7 @@ const ACTIONS: [(Action, &str); 13] = [
     (Action::CopyContext, "copy-context"),
     (Action::OpenWindow, "window"),
     (Action::OpenSettings, "settings"),
+    (Action::OpenMounts, "mounts"),
     (Action::Quit, "quit"),
 ];
 

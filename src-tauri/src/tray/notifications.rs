@@ -291,11 +291,12 @@ fn picture(name: &str) -> Option<Value<'static>> {
 }
 
 /// What can be chosen in a notification, and its name in the protocol.
-const KEYS: [(Action, &str); 5] = [
+const KEYS: [(Action, &str); 6] = [
     (Action::Later, "later"),
     (Action::Idle, "idle"),
     (Action::Resume, "resume"),
     (Action::Retry, "retry"),
+    (Action::OpenMounts, "mounts"),
     (Action::OpenWindow, DEFAULT),
 ];
 

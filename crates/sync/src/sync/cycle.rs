@@ -98,7 +98,8 @@ pub(super) struct Cycle {
     counted: Instant,
     counting: Duration,
     uncounted: bool,
-    rules: String,
+    /// The text of the file of rules; none while what is ignored is still to be told to both sides.
+    rules: Option<String>,
     /// What a person has decided: whether to restore.
     decided: Option<bool>,
     /// When progress was told last.
@@ -129,7 +130,7 @@ impl Cycle {
             counted: Instant::now(),
             counting: Duration::ZERO,
             uncounted: false,
-            rules: String::new(),
+            rules: None,
             decided: None,
             told: None,
             status,
@@ -172,7 +173,7 @@ impl Cycle {
             self.setup.mode = mode;
             self.setup.masks = masks;
             // Sent with the next cycle.
-            self.rules = "\0".to_owned();
+            self.rules = None;
         }
         changed
     }
@@ -270,19 +271,20 @@ impl Cycle {
     /// Reads the file of rules; returns whether it says something new.
     fn read_rules(&mut self) -> bool {
         let text = self.laptop.text(IGNORE_FILE);
-        if text == self.rules {
+        if self.rules.as_ref() == Some(&text) {
             return false;
         }
         let (rules, invalid) = Rules::new(&text, self.setup.masks.clone());
         self.laptop.set_rules(rules);
-        self.rules = text;
+        self.rules = Some(text);
         let invalid = invalid.into_iter().map(|invalid| (invalid.line, invalid.reason)).collect();
         self.tell(|status| status.invalid_rules = invalid);
         true
     }
 
     fn send_rules(&self, conversation: &mut Conversation) -> Result<(), Lost> {
-        conversation.ask(&Question::Rules { text: self.rules.clone(), masks: self.setup.masks.clone() })
+        conversation
+            .ask(&Question::Rules { text: self.rules.clone().unwrap_or_default(), masks: self.setup.masks.clone() })
     }
 
     /// Whether the first reading would bring more than is allowed.

@@ -5,6 +5,7 @@ use std::{os::unix::fs::MetadataExt as _, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 use overside_e2e::{docker, load};
+use overside_model::MountState;
 use overside_testkit::{Daemon, IMAGE, LIMIT, Running, TempHome, clients};
 
 /// A directory of the laptop with a file in it.
@@ -93,6 +94,12 @@ fn the_users_own_paths_are_all_that_clients_see() -> Result<()> {
     ensure!(!said.contains(".overside/laptop"), "{said}");
     let said = docker(&home, &["ps", "--all", "--no-trunc", "--format", "{{.Mounts}}"])?.success()?.out();
     ensure!(said.contains(&project) && !said.contains(".overside/laptop"), "{said}");
+    let filter = format!("volume={project}/src");
+    let said = docker(&home, &["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"])?.success()?.out();
+    ensure!(said == "web\n", "{said}");
+    let filter = format!("volume={project}/other");
+    let said = docker(&home, &["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"])?.success()?.out();
+    ensure!(said.is_empty(), "{said}");
     let device = format!("device={project}");
     let volume = ["volume", "create", "--opt", "type=none", "--opt", "o=bind", "--opt", &device, "data"];
     docker(&home, &volume)?.success()?;
@@ -207,5 +214,99 @@ fn what_belongs_to_the_environment_is_not_the_laptops() -> Result<()> {
         shell(&home, &["-v", "/proc:/host/proc:ro", "-v", "/sys:/host/sys:ro"], "cat /host/proc/1/comm; ls /host/sys")?;
     ensure!(said.contains("kernel"), "{said}");
     ensure!(!said.contains("systemd\n"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_container_that_races_links_writes_nothing_outside_of_the_mount() -> Result<()> {
+    let home = TempHome::new()?;
+    let (_daemon, project) = begin(&home)?;
+    let outside = home.scratch().join("outside");
+    fs_err::create_dir_all(&outside)?;
+    fs_err::write(outside.join("file"), "mine")?;
+    let bind = format!("{project}:/app");
+    // A directory that is a link out of the mount every other moment, relative and by the laptop's own path.
+    let script = format!(
+        "cd /app; i=0; while test $i -lt 300; do i=$((i+1)); \
+         mkdir d; echo theirs > d/file; echo theirs > d/new$i; rm -rf d; ln -s ../outside d; rm d; \
+         mkdir d; echo theirs > d/file; mv d e; ln -s {outside} d; rm -rf d e; done; \
+         ln -s {outside} d; ln -s ../outside/file f; echo theirs > g; rm g; ln -s ../outside/file g; echo done",
+        outside = outside.display()
+    );
+    ensure!(shell(&home, &["-v", &bind], &script)? == "done\n");
+    let found: Vec<_> = fs_err::read_dir(&outside)?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
+    ensure!(found == ["file"], "{found:?}");
+    ensure!(fs_err::read_to_string(outside.join("file"))? == "mine");
+    ensure!(fs_err::read_link(Path::new(&project).join("d"))? == outside, "a link is kept as one");
+    // Nor is anything read through such a link.
+    ensure!(shell(&home, &["-v", &bind], "cat /app/d/file /app/f 2>/dev/null; echo none")? == "none\n");
+    Ok(())
+}
+
+#[test]
+fn what_is_mounted_twice_is_one_and_what_an_anonymous_volume_hides_stays_where_it_is() -> Result<()> {
+    let home = TempHome::new()?;
+    let (_daemon, project) = begin(&home)?;
+    fs_err::create_dir_all(Path::new(&project).join("node_modules"))?;
+    fs_err::write(Path::new(&project).join("node_modules/laptops"), "")?;
+    let (whole, part) = (format!("{project}:/app"), format!("{project}/src:/src"));
+    let options = ["-v", &whole, "-v", &part, "-v", "/app/node_modules"];
+    let script = "echo a > /app/src/a; cat /src/a; echo b > /src/b; cat /app/src/b; \
+                  ls /app/node_modules; echo x > /app/node_modules/theirs";
+    let said = shell(&home, &options, script)?;
+    ensure!(said == "a\nb\n", "{said}");
+    ensure!((read(&project, "src/a")?, read(&project, "src/b")?) == ("a\n".to_owned(), "b\n".to_owned()));
+    ensure!(Path::new(&project).join("node_modules/laptops").exists());
+    ensure!(!Path::new(&project).join("node_modules/theirs").exists());
+    Ok(())
+}
+
+#[test]
+fn more_than_the_limits_allow_is_refused_with_the_largest_directories_and_goes_on_once_they_are_ignored() -> Result<()>
+{
+    let home = TempHome::new()?;
+    home.set(&[("mounts.max-files", "20")])?;
+    let (_daemon, project) = begin(&home)?;
+    for directory in ["big", "small"] {
+        fs_err::create_dir_all(Path::new(&project).join(directory))?;
+    }
+    for index in 0..30 {
+        fs_err::write(Path::new(&project).join(format!("big/{index}")), "")?;
+    }
+    let bind = format!("{project}:/app");
+    let arguments = ["run", "--rm", "-v", &bind, IMAGE, "ls", "/app"];
+    let refused = docker(&home, &arguments)?;
+    let said = refused.err();
+    ensure!(said.contains("mounts.max-files") && said.contains("big (31 files"), "{said}");
+    fs_err::write(Path::new(&project).join(".oversideignore"), "big\n")?;
+    let said = docker(&home, &arguments)?.success()?.out();
+    ensure!(said == "small\nsrc\n", "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_directory_that_is_emptied_asks_before_the_other_side_follows() -> Result<()> {
+    let home = TempHome::new()?;
+    let (daemon, project) = begin(&home)?;
+    fs_err::write(Path::new(&project).join("other"), "")?;
+    let bind = format!("{project}:/app");
+    docker(&home, &["run", "--detach", "--init", "--name", "web", "-v", &bind, IMAGE, "sleep", "600"])?.success()?;
+    let empty = || -> Result<()> {
+        fs_err::remove_dir_all(Path::new(&project).join("src"))?;
+        Ok(fs_err::remove_file(Path::new(&project).join("other"))?)
+    };
+    empty()?;
+    let halted = |state| move |status: &overside_model::Status| status.mounts.iter().any(|mount| mount.state == state);
+    daemon.wait_for("the mount to halt", LIMIT, halted(MountState::Halted))?;
+    ensure!(docker(&home, &["exec", "web", "cat", "/app/src/in"])?.success()?.out() == "in");
+    daemon.overside(&["mounts", "restore", &project])?.success()?;
+    daemon.wait_for("the mount to be in sync", LIMIT, halted(MountState::Synced))?;
+    ensure!(read(&project, "src/in")? == "in");
+    empty()?;
+    daemon.wait_for("the mount to halt", LIMIT, halted(MountState::Halted))?;
+    daemon.overside(&["mounts", "accept", &project])?.success()?;
+    daemon.wait_for("the mount to be in sync", LIMIT, halted(MountState::Synced))?;
+    ensure!(docker(&home, &["exec", "web", "ls", "/app"])?.success()?.out().is_empty());
+    docker(&home, &["rm", "--force", "web"])?.success()?;
     Ok(())
 }

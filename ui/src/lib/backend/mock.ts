@@ -109,6 +109,9 @@ const DEFAULTS: Record<string, unknown> = {
   'ports.bind': 'as-published',
   'ports.host-network': true,
   'host-access': true,
+  'mounts.max-files': 200000,
+  'mounts.max-bytes': '20GiB',
+  'mounts.one-way': [],
   'start-at-login': false,
   notifications: true,
   language: 'system',
@@ -220,7 +223,7 @@ export class MockBackend implements Backend {
   async setSetting(name: string, value: unknown): Promise<void> {
     this.answer(`set ${name} ${JSON.stringify(value)}`);
     // As the daemon does with lists that come as text.
-    const list = name.startsWith('pollers.') && typeof value === 'string';
+    const list = (name.startsWith('pollers.') || name === 'mounts.one-way') && typeof value === 'string';
     this.own[name] = list ? value.split(',').map((each) => each.trim()).filter(Boolean) : value;
   }
 

@@ -499,7 +499,7 @@ path: string,
  */
 state: MountState, 
 /**
- * Containers may only read it: changes go one way.
+ * Changes go one way: containers may only read it, or the settings say so.
  */
 read_only: boolean, 
 /**
