@@ -232,6 +232,7 @@ async fn drive(
 
 async fn send_all(inner: &Inner, transmit: &mut impl Transmit) -> io::Result<()> {
     let mut batch = BytesMut::new();
+    let mut gathered = false;
     loop {
         let Some(turn) = inner.turns().pop_front() else {
             if batch.is_empty() {
@@ -239,7 +240,13 @@ async fn send_all(inner: &Inner, transmit: &mut impl Transmit) -> io::Result<()>
                     return Ok(());
                 }
                 inner.work.notified().await;
+            } else if !gathered && inner.streams().by_id.len() > 1 {
+                // Tasks of other streams that can run have their say first: this one is woken by the first of them, and would
+                // send a packet for each.
+                gathered = true;
+                tokio::task::yield_now().await;
             } else {
+                gathered = false;
                 transmit.transmit(batch.split().freeze()).await?;
             }
             continue;
