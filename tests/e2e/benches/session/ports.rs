@@ -98,6 +98,18 @@ fn line(name: &str, delay: Option<Duration>) -> Result<()> {
     answered(PUBLISHED)?;
     answered(FORWARDED)?;
 
+    // Before anything else has made it larger.
+    let before = resident(daemon.pid())?;
+    let mut open = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut stream = TcpStream::connect(("127.0.0.1", PUBLISHED))?;
+        stream.set_read_timeout(Some(LIMIT))?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: n\r\n\r\n")?;
+        ensure!(stream.read(&mut [0; 512])? > 0);
+        open.push(stream);
+    }
+    let each = resident(daemon.pid())?.saturating_sub(before) / CONNECTIONS as u64;
+    drop(open);
     let mut text = format!("| over {name} | Overside | `ssh -L` | ratio |\n| --- | --- | --- | --- |\n");
     for connections in [1, 50, 500] {
         for (kind, kept) in [("kept", true), ("new", false)] {
@@ -110,18 +122,7 @@ fn line(name: &str, delay: Option<Duration>) -> Result<()> {
     let (ours, theirs) = in_turn(bulk)?;
     let _ = writeln!(text, "| bulk, MB/s | {ours:.0} | {theirs:.0} | {:.2} |", ours / theirs);
     println!("{text}");
-    let before = resident(daemon.pid())?;
-    let mut open = Vec::new();
-    for _ in 0..CONNECTIONS {
-        let mut stream = TcpStream::connect(("127.0.0.1", PUBLISHED))?;
-        stream.set_read_timeout(Some(LIMIT))?;
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: n\r\n\r\n")?;
-        ensure!(stream.read(&mut [0; 512])? > 0);
-        open.push(stream);
-    }
-    let each = resident(daemon.pid())?.saturating_sub(before) / CONNECTIONS as u64;
     println!("{CONNECTIONS} connections that are open and silent take {each} bytes each in the daemon.\n");
-    drop(open);
     drop(tunnel);
     daemon.overside(&["stop", "-f"])?.success()?;
     Ok(())
