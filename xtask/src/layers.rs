@@ -74,7 +74,14 @@ const EDGES: &[(&str, &[&str])] = &[
     ("overside-testkit", &["overside-model", "overside-io"]),
     (
         "overside-fuzz",
-        &["overside-model", "overside-docker-api", "overside-io", "overside-proxy", "overside-sync-core", "overside-sync"],
+        &[
+            "overside-model",
+            "overside-docker-api",
+            "overside-io",
+            "overside-proxy",
+            "overside-sync-core",
+            "overside-sync",
+        ],
     ),
     ("overside-e2e", &["overside-model", "overside-testkit"]),
     ("overside-conformance-bollard", &[]),
