@@ -13,16 +13,17 @@ use crate::shell::script;
 const FIND: &str = concat!(
     directories!(),
     "f=\"$d/$1\"; if [ -f \"$f\" ] && [ -x \"$f\" ] && [ -O \"$f\" ] && [ -O \"$d\" ]; then s=$(sha256sum <\"$f\"); ",
-    "if [ \"${s%% *}\" = \"$2\" ]; then touch \"$f\" 2>/dev/null; echo; echo \"overside-found $f\"; exit 0; fi; fi; done; echo; echo overside-missing"
+    "if [ \"${s%% *}\" = \"$2\" ]; then touch \"$f\" 2>/dev/null; chmod 755 \"$f\" 2>/dev/null; echo; echo \"overside-found $f\"; exit 0; fi; fi; done; echo; echo overside-missing"
 );
 
 /// Takes the program from standard input: written beside, checked, then renamed, so that nobody ever runs half of it. What was
-/// not used for a month goes.
+/// not used for a month goes. Others may run it, were they to reach it: the environment's root is another user where it has a user
+/// namespace, and it starts itself again there.
 const PLACE: &str = concat!(
     "umask 077; ",
     directories!(),
     "t=\"$d/.$1.$$\"; mkdir -p \"$d\" 2>/dev/null; if [ -L \"$d\" ]; then continue; fi; ",
-    "if [ -O \"$d\" ] && (printf \"#\\041/bin/sh\" >\"$t\") 2>/dev/null && chmod 700 \"$t\" && \"$t\" 2>/dev/null; then ",
+    "if [ -O \"$d\" ] && (printf \"#\\041/bin/sh\" >\"$t\") 2>/dev/null && chmod 755 \"$t\" && \"$t\" 2>/dev/null; then ",
     "if cat >\"$t\"; then s=$(sha256sum <\"$t\"); ",
     "if [ \"${s%% *}\" = \"$2\" ]; then mv -f \"$t\" \"$d/$1\"; ",
     "find \"$d\" -name \"overside-agent-*\" -mtime +30 -exec rm -f {} + 2>/dev/null; ",
