@@ -24,6 +24,8 @@ enum Subject {
     Far,
     /// Memory, CPU and wake-ups of what stays resident, and of the window
     Footprint,
+    /// Bind mounts beside `rsync -a` and `tar | ssh`: first sync, edits, memory
+    Mounts,
     /// Published ports beside `ssh -L`: requests, throughput, memory
     Ports,
 }
@@ -35,6 +37,7 @@ impl Subject {
             Self::ColdStart => "cold-start",
             Self::Far => "far",
             Self::Footprint => "footprint",
+            Self::Mounts => "mounts",
             Self::Ports => "ports",
         }
     }
@@ -59,8 +62,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if desktop {
         sets.extend([packages::DESKTOP, packages::DESKTOP_TESTS, node::packages()]);
     }
-    if options.subject == Subject::Ports {
-        sets.push(packages::LOAD);
+    match options.subject {
+        Subject::Ports => sets.push(packages::LOAD),
+        Subject::Mounts => sets.push(packages::COPIES),
+        _ => {}
     }
     packages::ensure(&mut steps, &sets)?;
     let programs = steps.loud("release build", || {

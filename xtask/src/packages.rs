@@ -82,6 +82,9 @@ pub(crate) const CONFORMANCE: &[Package] =
 /// What measures published ports.
 pub(crate) const LOAD: &[Package] = &[Always("curl"), Always("wrk")];
 
+/// What bind mounts are measured beside.
+pub(crate) const COPIES: &[Package] = &[Always("rsync"), Always("inotify-tools")];
+
 /// What builds agents for other kinds of machines.
 pub(crate) const FOREIGN: &[Package] = &[Always("gcc-aarch64-linux-gnu"), Always("libc6-dev-arm64-cross")];
 

@@ -3,7 +3,11 @@
 use std::{
     io::{Read as _, Write as _},
     net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -27,6 +31,8 @@ pub struct Wire {
 struct Line {
     state: Mutex<State>,
     changed: Condvar,
+    /// Bytes of both directions.
+    carried: AtomicU64,
 }
 
 #[derive(Default)]
@@ -99,6 +105,11 @@ impl Wire {
         self.line.lock().forgotten += 1;
     }
 
+    /// Bytes that both directions have carried so far.
+    pub fn carried(&self) -> u64 {
+        self.line.carried.load(Ordering::Relaxed)
+    }
+
     /// Mends it: what was sent meanwhile arrives.
     pub fn mend(&self) {
         self.line.lock().cut = false;
@@ -150,6 +161,7 @@ fn carry(line: &Arc<Line>, time: usize, mut from: TcpStream, mut to: TcpStream, 
     thread::spawn(move || {
         for (due, piece) in under_way {
             thread::sleep(due.saturating_duration_since(Instant::now()));
+            line.carried.fetch_add(piece.len() as u64, Ordering::Relaxed);
             if !line.whole(time) || to.write_all(&piece).is_err() || piece.is_empty() {
                 break;
             }

@@ -102,18 +102,12 @@ fn watch(pids: &[u32]) -> Result<Seen> {
         wakeups: wakeups_after.saturating_sub(wakeups),
     };
     for pid in pids {
-        let memory = fs_err::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-        seen.resident_kib += kib(&memory, "Rss:")?;
-        seen.proportional_kib += kib(&memory, "Pss:")?;
+        let memory = table::memory(*pid)?;
+        seen.resident_kib += memory.resident >> 10;
+        seen.proportional_kib += memory.proportional >> 10;
         seen.threads += tasks(*pid)?.len();
     }
     Ok(seen)
-}
-
-fn kib(memory: &str, name: &str) -> Result<u64> {
-    let line =
-        memory.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name} in smaps"))?;
-    line.trim().trim_end_matches(" kB").parse().with_context(|| format!("an unusual {name} in smaps: {line}"))
 }
 
 /// Time on a CPU, user and system, of all threads; the kernel tells it in ticks, mostly of 10 ms.

@@ -3,6 +3,7 @@
 mod cold_start;
 mod far;
 mod footprint;
+mod mounts;
 mod ports;
 mod table;
 
@@ -14,7 +15,8 @@ fn main() -> Result<()> {
         Some("cold-start") => cold_start::measure(),
         Some("far") => far::measure(),
         Some("footprint") => footprint::measure(),
+        Some("mounts") => mounts::measure(),
         Some("ports") => ports::measure(),
-        other => bail!("{other:?} cannot be measured; there are cold-start, far, footprint and ports"),
+        other => bail!("{other:?} cannot be measured; there are cold-start, far, footprint, mounts and ports"),
     }
 }

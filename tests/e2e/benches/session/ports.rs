@@ -99,7 +99,7 @@ fn line(name: &str, delay: Option<Duration>) -> Result<()> {
     answered(FORWARDED)?;
 
     // Before anything else has made it larger.
-    let before = resident(daemon.pid())?;
+    let before = table::memory(daemon.pid())?.resident;
     let mut open = Vec::new();
     for _ in 0..CONNECTIONS {
         let mut stream = TcpStream::connect(("127.0.0.1", PUBLISHED))?;
@@ -108,7 +108,7 @@ fn line(name: &str, delay: Option<Duration>) -> Result<()> {
         ensure!(stream.read(&mut [0; 512])? > 0);
         open.push(stream);
     }
-    let each = resident(daemon.pid())?.saturating_sub(before) / CONNECTIONS as u64;
+    let each = table::memory(daemon.pid())?.resident.saturating_sub(before) / CONNECTIONS as u64;
     drop(open);
     let mut text = format!("| over {name} | Overside | `ssh -L` | ratio |\n| --- | --- | --- | --- |\n");
     for connections in [1, 50, 500] {
@@ -175,11 +175,4 @@ fn bulk(port: u16) -> Result<f64> {
     let (size, speed) = told.split_once(' ').context("curl told nothing")?;
     ensure!(size == BULK.to_string(), "curl got {size} bytes");
     Ok(speed.trim().parse::<f64>()? / 1e6)
-}
-
-/// Bytes in memory of one process.
-fn resident(pid: u32) -> Result<u64> {
-    let status = fs_err::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
 }

@@ -2,6 +2,8 @@
 
 use std::{fmt::Write as _, time::Duration};
 
+use anyhow::{Context as _, Result};
+
 /// Measurements of one thing, several times.
 #[derive(Debug, Default)]
 pub(crate) struct Series {
@@ -42,7 +44,7 @@ pub(crate) fn times(series: &[&Series]) -> String {
     table
 }
 
-fn shown(time: Duration) -> String {
+pub(crate) fn shown(time: Duration) -> String {
     match time.as_millis() {
         millis @ 0..1000 => format!("{millis} ms"),
         _ => format!("{:.2} s", time.as_secs_f64()),
@@ -61,4 +63,25 @@ pub(crate) fn machine() -> String {
     let memory: u64 = value(&read("/proc/meminfo"), "MemTotal").trim_end_matches(" kB").parse().unwrap_or_default();
     let kernel = read("/proc/sys/kernel/osrelease");
     format!("{cpu}, {cores} cores, {} GiB, Linux {}", memory.div_ceil(1 << 20), kernel.trim())
+}
+
+/// Bytes in memory of one process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Memory {
+    /// All that is there.
+    pub(crate) resident: u64,
+    /// Its part of what it shares with others (PSS).
+    pub(crate) proportional: u64,
+}
+
+/// What one process has in memory.
+pub(crate) fn memory(pid: u32) -> Result<Memory> {
+    let text = fs_err::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let bytes = |name: &str| -> Result<u64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let value = line.with_context(|| format!("no {name} in smaps"))?;
+        let kib: u64 = value.trim().trim_end_matches(" kB").parse().with_context(|| format!("{name} {value}"))?;
+        Ok(kib << 10)
+    };
+    Ok(Memory { resident: bytes("Rss:")?, proportional: bytes("Pss:")? })
 }
