@@ -66,7 +66,7 @@ fn converse<W: Write + Send + 'static>(
     // What the steps themselves change is not worth a scan of its own.
     let quiet = Arc::new(AtomicBool::new(false));
     let mut endpoint = open(&root, kind, roots, stages, answers, &quiet)?;
-    let mut steps = 0;
+    let (mut steps, mut later) = (0, Changes::new());
     lock(answers).send(&Answer::Opened)?;
     lock(answers).flush()?;
     let mut incoming: Option<Incoming> = None;
@@ -80,7 +80,8 @@ fn converse<W: Write + Send + 'static>(
                 endpoint.set_owner(Owner { user: Uid::from_raw(user), group: Gid::from_raw(group) })?;
             }
             Question::Scan { whole } => {
-                let changes = endpoint.scan(whole)?;
+                let mut changes = std::mem::take(&mut later);
+                changes.extend(endpoint.scan(whole)?);
                 tell(&mut lock(answers), changes, Vec::new(), endpoint.is_watched())?;
             }
             Question::Own { path, digest, uses } => {
@@ -127,14 +128,15 @@ fn converse<W: Write + Send + 'static>(
             }
             Question::Apply => {
                 base = None;
-                let (mut changes, failures) = endpoint.finish();
+                let (changes, failures) = endpoint.finish();
                 quiet.store(false, Ordering::Relaxed);
                 let few = std::mem::take(&mut steps) <= LOOKED_AT;
-                let others = if few { endpoint.scan(false)? } else { Changes::new() };
-                if !few || !others.is_empty() {
+                // Told when the laptop asks next: what a step has brought was common to both sides once, and what somebody made of
+                // it since is a newer version, no other one.
+                later.extend(if few { endpoint.scan(false)? } else { Changes::new() });
+                if !few || !later.is_empty() {
                     lock(answers).send(&Answer::Changed)?;
                 }
-                changes.extend(others);
                 tell(&mut lock(answers), changes, failures, endpoint.is_watched())?;
             }
             Question::Chunk(chunk) if chunks.len() < MOST_CHUNKS => chunks.add(chunk),

@@ -250,6 +250,28 @@ fn a_change_on_either_side_arrives_without_being_asked_for() {
 }
 
 #[test]
+fn who_changes_a_file_the_moment_it_arrives_has_a_newer_version_and_no_conflict() {
+    let pair = Pair::new(Kind::Directory, |root| write(&root.join("a"), "0"));
+    pair.settle();
+    for round in 0..60 {
+        let (sent, answered) = (format!("{round} from the laptop"), format!("{round} back"));
+        fs_err::write(pair.laptop("new"), &sent).unwrap();
+        fs::rename(pair.laptop("new"), pair.laptop("a")).unwrap();
+        let end = std::time::Instant::now() + Duration::from_secs(30);
+        // Without a pause: it is to be as quick as a program that was told.
+        while text(&pair.far("a")) != sent {
+            assert!(std::time::Instant::now() < end, "round {round}");
+            std::hint::spin_loop();
+        }
+        fs_err::write(pair.far("new"), &answered).unwrap();
+        fs::rename(pair.far("new"), pair.far("a")).unwrap();
+        until_text(&pair.laptop("a"), &answered);
+    }
+    pair.settle();
+    assert_eq!(pair.sync().status().conflicts, []);
+}
+
+#[test]
 fn what_was_written_before_a_flush_is_on_the_other_side_after_it() {
     let pair = Pair::new(Kind::Directory, |_| {});
     pair.settle();

@@ -5,8 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 use overside_control::Command;
 use overside_desktop_tests::{Desk, Page, SOON, Scripted};
 use overside_model::{
-    AwakeReason, EnvironmentId, IgnoredPoller, PortStatus, Prompt, PromptReason, Protocol, SessionId, SessionStatus,
-    State, Status, Usage, Work, WorkKind,
+    AwakeReason, EnvironmentId, ErrorCode, IgnoredPoller, MountState, MountStatus, PortStatus, Problem, Prompt,
+    PromptReason, Protocol, SessionId, SessionStatus, State, Status, Usage, Work, WorkKind,
 };
 use rustix::process::Signal;
 use serde_json::json;
@@ -34,6 +34,7 @@ fn running() -> Status {
         awake_because: vec![awake("container", "web (nginx)"), awake("stream", "GET /containers/web/logs")],
         ignored_pollers: vec![IgnoredPoller { program: "docker (code)".to_owned(), calls: 132 }],
         ports: ports(),
+        mounts: mounts(),
         ..Status::quiet(State::Running)
     }
 }
@@ -58,6 +59,40 @@ fn ports() -> Vec<PortStatus> {
         used(port(Protocol::Udp, "127.0.0.1:5353", "names", 53), 1, 380, 1210),
         port(Protocol::Tcp, "[fd00:1122:3344:5566:7788:99aa:bbcc:ddee]:30720", "shop-frontend-development-1", 3000),
         PortStatus { problem: Some(taken), ..port(Protocol::Tcp, "127.0.0.1:5432", "db", 5432) },
+    ]
+}
+
+/// One of each kind: alike, on its way, with two versions of a file, and one that asks.
+fn mounts() -> Vec<MountStatus> {
+    let mount = |path: &str, state, files, bytes| MountStatus {
+        path: path.to_owned(),
+        state,
+        read_only: false,
+        files,
+        bytes,
+        left_files: 0,
+        left_bytes: 0,
+        conflicts: Vec::new(),
+        problems: Vec::new(),
+        problem: None,
+    };
+    let empty = Problem::new(
+        ErrorCode::MountFailed,
+        "/mnt/disk/photos is empty on this machine, and is not synced until you decide",
+        "`overside mounts restore /mnt/disk/photos` brings it back from the other side.",
+    );
+    vec![
+        MountStatus { read_only: true, ..mount("/home/ada/shop/nginx.conf", MountState::Synced, 1, 1_204) },
+        MountStatus {
+            left_files: 8_120,
+            left_bytes: 41_300_000,
+            ..mount("/home/ada/shop/frontend", MountState::Syncing, 31_207, 212_400_000)
+        },
+        MountStatus {
+            conflicts: vec!["src/main.rs.overside-conflict-1f9c02ab".to_owned()],
+            ..mount("/home/ada/shop/backend", MountState::Synced, 412, 3_100_000)
+        },
+        MountStatus { problem: Some(empty), ..mount("/mnt/disk/photos", MountState::Halted, 0, 0) },
     ]
 }
 
@@ -300,6 +335,8 @@ fn pictures(variables: &[(&str, &str)], suffix: &str) -> Result<()> {
     picture("settings-locked")?;
     page.scroll_to("#settings-computer")?;
     picture("settings-below")?;
+    page.scroll_to("#settings-mounts")?;
+    picture("settings-mounts")?;
     page.scroll_to("main")?;
     page.keys("#idle-timeout", "\u{e014}")?;
     page.wait_for("document.querySelector('#idle-timeout-value').value === '10m'")?;
