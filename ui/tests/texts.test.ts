@@ -116,6 +116,8 @@ describe('texts', () => {
       '贵组织的策略（/etc/overside/policy.json）规定了 size.cpus',
     );
     expect(chinese.said('something new')).toBe('something new');
+    expect(chinese.said('no space left on device')).toBe('no space left on device');
+    expect(chinese.said('/a b is empty on this machine, and is not synced until you decide')).toBe('/a b 在本机已清空，在您决定之前不再同步');
   });
 
   const hop = (detail: string, more: Partial<Hop> = {}): Hop => ({

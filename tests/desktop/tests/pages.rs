@@ -79,7 +79,8 @@ fn mounts() -> Vec<MountStatus> {
     let empty = Problem::new(
         ErrorCode::MountFailed,
         "/mnt/disk/photos is empty on this machine, and is not synced until you decide",
-        "`overside mounts restore /mnt/disk/photos` brings it back from the other side.",
+        "`overside mounts restore /mnt/disk/photos` brings it back from the other side, `overside mounts accept \
+         /mnt/disk/photos` deletes it there, too.",
     );
     vec![
         MountStatus { read_only: true, ..mount("/home/ada/shop/nginx.conf", MountState::Synced, 1, 1_204) },

@@ -23,11 +23,16 @@ export interface Told {
   details: string | null;
 }
 
+/** How a user is named: in one word, and by number. */
+const USER = '\\S+(?: \\(uid \\d+\\))?';
+
 /** What the daemon says in English and the message files have as well, with a group for each placeholder. */
 const SAID = (Object.keys(en) as TextKey[])
   .filter((key) => key.startsWith('said.'))
   .map((key) => {
-    const pattern = en[key].replace(/[.*+?^$|()[\]\\]/g, '\\$&').replace(/\{(\w+)\}/g, '(?<$1>.+)');
+    const pattern = en[key]
+      .replace(/[.*+?^$|()[\]\\]/g, '\\$&')
+      .replace(/\{(\w+)\}/g, (_, name: string) => `(?<${name}>${name === 'user' ? USER : '.+'})`);
     return [key, new RegExp(`^${pattern}$`)] as const;
   });
 
