@@ -114,6 +114,7 @@ const PURE_MAY_USE: &[&str] = &[
     "blake3",
     "bytes",
     "bytesize",
+    "form_urlencoded",
     "globset",
     "http",
     "humantime",

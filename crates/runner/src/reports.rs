@@ -127,12 +127,16 @@ mod tests {
         (result, steps)
     }
 
-    const HELLO: &str = "{\"report\":\"hello\",\"magic\":\"overside-agent\",\"protocol\":1,\"version\":\"0\"}\n";
+    /// What an agent of a protocol says first.
+    fn hello(protocol: u32) -> String {
+        format!("{{\"report\":\"hello\",\"magic\":\"overside-agent\",\"protocol\":{protocol},\"version\":\"0\"}}\n")
+    }
 
     #[tokio::test]
     async fn steps_are_passed_on_and_a_failure_keeps_its_words() {
         let text = format!(
-            "{HELLO}{}\n{}\n",
+            "{}{}\n{}\n",
+            hello(PROTOCOL),
             r#"{"report":"step","step":"network","detail":"x"}"#,
             r#"{"report":"failed","code":"engine-missing","message":"no dockerd","hint":"apt-get install docker.io"}"#
         );
@@ -143,7 +147,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_banner_or_another_protocol_is_not_taken_for_an_agent() {
-        let other = HELLO.replace("\"protocol\":1", "\"protocol\":2");
+        let other = hello(PROTOCOL + 1);
         for text in ["Welcome to Debian!\n", "{\"report\":\"step\",\"step\":\"a\",\"detail\":\"\"}\n", &other] {
             let (result, _) = outcome(text, 0).await;
             assert!(
@@ -155,7 +159,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_agent_that_dies_while_starting_is_noticed() {
-        assert!(matches!(outcome(HELLO, 0).await.0, Err(Stop::Ended { said }) if said.is_empty()));
+        assert!(matches!(outcome(&hello(PROTOCOL), 0).await.0, Err(Stop::Ended { said }) if said.is_empty()));
     }
 
     #[tokio::test]
@@ -168,10 +172,10 @@ mod tests {
             "{\"report\":\"hello\",",
             "",
         ] {
-            let (result, _) = outcome(&format!("{banner}{HELLO}{failed}\n"), 64).await;
+            let (result, _) = outcome(&format!("{banner}{}{failed}\n", hello(PROTOCOL)), 64).await;
             assert!(matches!(result, Err(Stop::Failed(p)) if p.code == ErrorCode::EngineMissing), "{banner:?}");
         }
-        let (result, _) = outcome(&format!("{}{HELLO}", "noise\n".repeat(20)), 64).await;
+        let (result, _) = outcome(&format!("{}{}", "noise\n".repeat(20), hello(PROTOCOL)), 64).await;
         assert!(matches!(result, Err(Stop::Failed(problem)) if problem.code == ErrorCode::AgentIncompatible));
         let (result, _) = outcome("sh: not found\n", 64).await;
         assert!(matches!(result, Err(Stop::Ended { said }) if said.contains("not found")));
