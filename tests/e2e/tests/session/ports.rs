@@ -5,7 +5,6 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::atomic::{AtomicU32, Ordering::Relaxed},
     thread,
-    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -365,15 +364,7 @@ fn what_a_container_with_the_hosts_network_listens_on_comes_and_goes_on_the_lapt
     let port = free()?;
     let text = port.to_string();
     let until = |what: &str, shown: &dyn Fn(&[PortStatus]) -> bool| -> Result<()> {
-        let end = Instant::now() + LIMIT;
-        loop {
-            let ports = ports(&daemon)?;
-            if shown(&ports) {
-                return Ok(());
-            }
-            ensure!(Instant::now() < end, "{what}: {ports:?}");
-            thread::sleep(Duration::from_millis(50));
-        }
+        daemon.wait_for(what, LIMIT, |status| shown(&status.ports)).map(drop)
     };
     let is_of = |name: &str, shown: &PortStatus| (shown.container.as_str(), shown.container_port) == (name, port);
     docker(&home, &["run", "--detach", "--network", "host", "--name", "other", SERVERS, "perl", "-e", "sleep"])?
