@@ -116,6 +116,7 @@ const PURE_MAY_USE: &[&str] = &[
     "bytesize",
     "form_urlencoded",
     "globset",
+    "icu_normalizer",
     "http",
     "humantime",
     "jiff",

@@ -7,6 +7,8 @@
 mod ignore;
 mod path;
 mod reconcile;
+mod seen;
+mod traits;
 mod tree;
 pub mod wire;
 
@@ -15,4 +17,6 @@ pub use path::{Name, RelativePath, TEMPORARY};
 pub use reconcile::{
     CONFLICT, Halt, Mode, Plan, Side, Step, agree, halt, is_conflict, reconcile, unchanged, without_removed,
 };
+pub use seen::{HeldBack, Rename, Seen, View};
+pub use traits::{Alike, Refused, Traits};
 pub use tree::{Children, Count, Digest, Directory, Entry, File, Link, Node, PERMISSIONS, Time, Unheld};

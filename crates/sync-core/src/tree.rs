@@ -318,4 +318,18 @@ impl Node {
         }
         true
     }
+
+    /// Gives an entry another name in its directory; what lies below goes along. Nothing happens where there is none, or where
+    /// the other name is taken. Returns whether it was done.
+    pub fn rename(tree: &mut Option<Self>, directory: &RelativePath, from: &Name, to: &Name) -> bool {
+        let Some(Node::Directory(directory)) = tree.as_mut().and_then(|tree| tree.get_mut(directory)) else {
+            return false;
+        };
+        if directory.children.contains_key(to) || !directory.children.contains_key(from) {
+            return false;
+        }
+        let Some(node) = directory.children.remove(from) else { return false };
+        directory.children.insert(to.clone(), node);
+        true
+    }
 }

@@ -1,0 +1,526 @@
+//! Random histories of an environment and a laptop whose file system takes several names for one, gives names back in another
+//! form, refuses some, and keeps neither permissions nor exact times: they settle, and no last edit is lost.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use overside_sync_core::{
+    Alike, Digest, Entry, File, HeldBack, Link, Mode, Name, Node, Refused, RelativePath, Rename, Seen, Side, Step,
+    Time, Traits, Unheld, View, agree, reconcile, without_removed,
+};
+use proptest::{prelude::*, sample::Index};
+
+/// Few names, so that the two sides meet: of the first five two pairs and one triple are one name to some file system.
+const NAMES: [&str; 7] = ["a", "A", "\u{e9}", "e\u{301}", "\u{c9}", "b", "b:"];
+
+/// A file system as a person sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Laptop {
+    /// Takes upper and lower case for one and gives names back as written, as Windows' do.
+    Windows,
+    /// Takes also composed and decomposed letters for one, as Apple's newer one does.
+    Apple,
+    /// Gives names back decomposed, as Apple's older one does.
+    OldApple,
+    /// Gives names back in lower case.
+    Lowering,
+    /// Tells all names apart but does nothing else.
+    Plain,
+}
+
+impl Laptop {
+    fn traits(self) -> Traits {
+        let (case, composition) = match self {
+            Self::Windows => (Alike::Kept, Alike::Never),
+            Self::Apple => (Alike::Kept, Alike::Kept),
+            Self::OldApple => (Alike::Kept, Alike::Lost),
+            Self::Lowering => (Alike::Lost, Alike::Never),
+            Self::Plain => (Alike::Never, Alike::Never),
+        };
+        let poor = !self.is_rich();
+        let refused =
+            Refused { bytes: if poor { BTreeSet::from([b':']) } else { BTreeSet::new() }, ..Refused::default() };
+        let rounding = if poor { 2_000_000_000 } else { 0 };
+        Traits { case, composition, refused, no_links: poor, no_permissions: poor, rounding }
+    }
+
+    /// Whether it keeps permissions and times, and has links.
+    fn is_rich(self) -> bool {
+        matches!(self, Self::Apple | Self::OldApple)
+    }
+
+    /// What it gives back.
+    fn form(self, name: &str) -> String {
+        match self {
+            Self::OldApple => name.replace('\u{e9}', "e\u{301}").replace('\u{c9}', "E\u{301}"),
+            Self::Lowering => name.to_lowercase(),
+            _ => name.to_owned(),
+        }
+    }
+
+    fn key(self, name: &str) -> String {
+        match self {
+            Self::Windows | Self::Lowering => name.to_lowercase(),
+            Self::Apple | Self::OldApple => Self::OldApple.form(name).to_lowercase(),
+            Self::Plain => name.to_owned(),
+        }
+    }
+
+    /// Where something lies, or would come to lie; none if a name is refused.
+    fn find(self, tree: &Node, path: &RelativePath) -> Option<RelativePath> {
+        let (mut found, mut node) = (RelativePath::ROOT, Some(tree));
+        for name in path.names() {
+            let name = str::from_utf8(name).unwrap();
+            let same = |other: &&Name| self.key(str::from_utf8(other.as_bytes()).unwrap()) == self.key(name);
+            let children = node.and_then(Node::directory).map(|directory| &directory.children);
+            let there = children.and_then(|children| children.keys().find(same)).cloned();
+            if there.is_none() && !self.is_rich() && name.contains(':') {
+                return None;
+            }
+            let name = there.unwrap_or_else(|| Name::new(self.form(name).as_bytes()).unwrap());
+            node = children.and_then(|children| children.get(&name));
+            found.push(&name);
+        }
+        Some(found)
+    }
+
+    /// What it makes of an entry.
+    fn keep(self, entry: Entry) -> Entry {
+        match entry {
+            Entry::File(mut file) if !self.is_rich() => {
+                file.mode = 0o777;
+                file.modified.seconds &= !1;
+                file.modified.nanoseconds = 0;
+                Entry::File(file)
+            }
+            Entry::Directory(_) if !self.is_rich() => Entry::Directory(0o777),
+            other => other,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Edit {
+    Write(Vec<usize>, u8),
+    Chmod(Index, u16),
+    Delete(Index),
+    /// To another name in the same directory, perhaps one that differs in case only.
+    Rename(Index, usize),
+    MakeDirectory(Vec<usize>),
+    MakeLink(Vec<usize>),
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Edit(bool, Edit),
+    Cycle { laptop: Index, environment: Index, meanwhile: Vec<(bool, Edit)>, keeps: bool, complete: bool },
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let place = || proptest::collection::vec(0..NAMES.len(), 1..4);
+    prop_oneof![
+        6 => (place(), any::<u8>()).prop_map(|(place, time)| Edit::Write(place, time)),
+        1 => (any::<Index>(), 0..=0o777_u16).prop_map(|(at, mode)| Edit::Chmod(at, mode)),
+        3 => any::<Index>().prop_map(Edit::Delete),
+        4 => (any::<Index>(), 0..NAMES.len()).prop_map(|(at, to)| Edit::Rename(at, to)),
+        3 => place().prop_map(Edit::MakeDirectory),
+        1 => place().prop_map(Edit::MakeLink),
+    ]
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let meanwhile = proptest::collection::vec((any::<bool>(), edit()), 0..3);
+    prop_oneof![
+        4 => (any::<bool>(), edit()).prop_map(|(side, edit)| Event::Edit(side, edit)),
+        2 => (any::<Index>(), any::<Index>(), meanwhile, any::<bool>(), any::<bool>()).prop_map(
+            |(laptop, environment, meanwhile, keeps, complete)| Event::Cycle { laptop, environment, meanwhile, keeps, complete }
+        ),
+    ]
+}
+
+fn laptop() -> impl Strategy<Value = Laptop> {
+    use Laptop::{Apple, Lowering, OldApple, Plain, Windows};
+    proptest::sample::select(vec![Windows, Apple, OldApple, Lowering, Plain])
+}
+
+fn at(path: &str) -> RelativePath {
+    RelativePath::new(path.as_bytes()).unwrap()
+}
+
+fn contents(node: &Node) -> BTreeSet<[u8; 32]> {
+    let mut found = BTreeSet::new();
+    node.walk(&mut RelativePath::ROOT.clone(), &mut |_, node| match node {
+        Node::File(file) => drop(found.insert(file.digest.0)),
+        Node::Link(link) => drop(found.insert(*blake3::hash(&link.target).as_bytes())),
+        _ => {}
+    });
+    found
+}
+
+fn folded(path: &RelativePath) -> String {
+    Laptop::Apple.key(&path.to_string())
+}
+
+fn places(tree: &Node) -> Vec<(String, [u8; 32])> {
+    let mut found = Vec::new();
+    tree.walk(&mut RelativePath::ROOT.clone(), &mut |path, node| {
+        if node.directory().is_none() {
+            found.extend(contents(node).into_iter().map(|content| (folded(path), content)));
+        }
+    });
+    found
+}
+
+fn file(content: &[u8], time: u8) -> Entry {
+    let modified = Time { seconds: i64::from(time), nanoseconds: 5 };
+    Entry::File(File { digest: Digest(*blake3::hash(content).as_bytes()), size: 1, mode: 0o644, modified, stamp: 0 })
+}
+
+struct World {
+    kind: Laptop,
+    traits: Traits,
+    laptop: Option<Node>,
+    environment: Option<Node>,
+    ancestor: Option<Node>,
+    /// Contents that a user wrote and that no user has replaced or deleted since.
+    live: BTreeSet<[u8; 32]>,
+    /// Where contents have ever been, whatever the names' form.
+    been: BTreeSet<(String, [u8; 32])>,
+    written: u32,
+}
+
+impl World {
+    fn new(kind: Laptop) -> Self {
+        let laptop = Some(kind.keep(Entry::Directory(0o755)).node());
+        let (environment, ancestor) = (None, None);
+        Self {
+            kind,
+            traits: kind.traits(),
+            laptop,
+            environment,
+            ancestor,
+            live: BTreeSet::new(),
+            been: BTreeSet::new(),
+            written: 0,
+        }
+    }
+
+    /// As a person or a program does it.
+    fn edit(&mut self, on_laptop: bool, edit: &Edit) {
+        let kind = if on_laptop { Some(self.kind) } else { None };
+        let side = if on_laptop { &mut self.laptop } else { &mut self.environment };
+        let Some(tree) = side.as_mut() else { return };
+        let find = |tree: &Node, path: RelativePath| match kind {
+            Some(kind) => kind.find(tree, &path),
+            None => Some(path),
+        };
+        let keep = |entry: Entry| kind.map_or(entry.clone(), |kind| kind.keep(entry));
+        let path = |place: &[usize]| at(&place.iter().map(|name| NAMES[*name]).collect::<Vec<_>>().join("/"));
+        let mut known = Vec::new();
+        tree.walk(&mut RelativePath::ROOT.clone(), &mut |path, _| known.push(path.clone()));
+        known.remove(0);
+        let chosen = |index: &Index| (!known.is_empty()).then(|| index.get(&known).clone());
+        let entry = match edit {
+            Edit::Write(place, time) => {
+                self.written += 1;
+                Some((path(place), file(&self.written.to_le_bytes(), *time)))
+            }
+            Edit::MakeDirectory(place) => Some((path(place), Entry::Directory(0o755))),
+            Edit::MakeLink(_) if kind.is_some_and(|kind| !kind.is_rich()) => None,
+            Edit::MakeLink(place) => {
+                self.written += 1;
+                Some((path(place), Entry::Link(Link { target: self.written.to_le_bytes().to_vec() })))
+            }
+            _ => None,
+        };
+        if let Some((path, entry)) = entry {
+            let Some(path) = find(tree, path) else { return };
+            let before = tree.get(&path);
+            let is_directory = before.is_some_and(|node| node.directory().is_some());
+            let in_directory = tree.get(&path.split().unwrap().0).is_some_and(|node| node.directory().is_some());
+            if is_directory || !in_directory || (before.is_some() && matches!(entry, Entry::Directory(_))) {
+                return;
+            }
+            let gone = before.map(contents).unwrap_or_default();
+            self.live.retain(|content| !gone.contains(content));
+            let node = keep(entry);
+            self.live.extend(contents(&node.clone().node()));
+            Node::set(side, &path, Some(node));
+            self.remember();
+            return;
+        }
+        match edit {
+            Edit::Chmod(index, mode) if kind.is_none_or(Laptop::is_rich) => {
+                let Some(path) = chosen(index) else { return };
+                match tree.get_mut(&path) {
+                    Some(Node::File(file)) => file.mode = *mode,
+                    Some(Node::Directory(directory)) => directory.mode = *mode,
+                    _ => {}
+                }
+            }
+            Edit::Delete(index) => {
+                let Some(path) = chosen(index) else { return };
+                let gone = contents(tree.get(&path).unwrap());
+                self.live.retain(|content| !gone.contains(content));
+                Node::set(side, &path, None);
+            }
+            Edit::Rename(index, name) => {
+                let Some(from) = chosen(index) else { return };
+                let (directory, old) = from.split().unwrap();
+                let Some(to) = find(tree, directory.child(&Name::new(NAMES[*name].as_bytes()).unwrap())) else {
+                    return;
+                };
+                let new = if to == from {
+                    let form = kind.map_or_else(|| NAMES[*name].to_owned(), |kind| kind.form(NAMES[*name]));
+                    Name::new(form.as_bytes()).unwrap()
+                } else {
+                    let gone = tree.get(&to).map(contents).unwrap_or_default();
+                    self.live.retain(|content| !gone.contains(content));
+                    Node::set(side, &to, None);
+                    to.split().unwrap().1
+                };
+                Node::rename(side, &directory, &old, &new);
+                // Where it was before, it is no change if a daemon died in between.
+                for (place, content) in places(side.as_ref().unwrap()) {
+                    if place.starts_with(&folded(&directory.child(&new))) && self.been.contains(&(place, content)) {
+                        self.live.remove(&content);
+                    }
+                }
+            }
+            _ => {}
+        }
+        self.remember();
+    }
+
+    fn remember(&mut self) {
+        for side in [&self.laptop, &self.environment] {
+            self.been.extend(side.iter().flat_map(places));
+        }
+    }
+
+    fn see(&self, laptop: &Option<Node>, environment: &Option<Node>) -> Seen {
+        let unfit = BTreeMap::new();
+        let view = View { traits: &self.traits, unfit: &unfit, mode: Mode::TwoWay };
+        let seen = view.of(self.ancestor.as_ref(), laptop.as_ref(), environment.as_ref());
+        if view.is_ordinary() {
+            assert_eq!((&seen.laptop, &seen.environment), (laptop, environment));
+        }
+        seen
+    }
+
+    /// As the real thing renames: not what has changed, and to no name that is taken.
+    fn rename(&mut self, seen: &Seen, rename: &Rename) -> bool {
+        match rename.side {
+            None => true,
+            Some(Side::Environment) => Node::rename(&mut self.environment, &rename.directory, &rename.from, &rename.to),
+            Some(Side::Laptop) => {
+                let directory = seen.on_laptop(&rename.directory);
+                let taken = self.kind.find(self.laptop.as_ref().unwrap(), &directory.child(&rename.to));
+                assert_eq!(taken, Some(directory.child(&rename.from)));
+                let to = self.kind.form(str::from_utf8(rename.to.as_bytes()).unwrap());
+                Node::rename(&mut self.laptop, &directory, &rename.from, &Name::new(to.as_bytes()).unwrap())
+            }
+        }
+    }
+
+    /// Reads both, and does the first steps of each side. Returns whether anything was to be done.
+    fn cycle(&mut self, laptop: usize, environment: usize, meanwhile: &[(bool, Edit)], keeps: bool) -> bool {
+        let (mut seen, mut renamed) = (self.see(&self.laptop, &self.environment), false);
+        let kept = self.ancestor.clone();
+        while !seen.renames.is_empty() {
+            for rename in seen.renames.clone() {
+                assert!(self.rename(&seen, &rename), "{rename:?}");
+                assert!(Node::rename(&mut self.ancestor, &rename.directory, &rename.common, &rename.to));
+            }
+            renamed = true;
+            seen = self.see(&self.laptop, &self.environment);
+        }
+        let (mut here, mut there) = (self.laptop.clone(), self.environment.clone());
+        agree(&mut self.ancestor, seen.laptop.as_ref(), seen.environment.as_mut());
+        let plan = reconcile(self.ancestor.as_ref(), seen.laptop.as_ref(), seen.environment.as_ref(), Mode::TwoWay);
+        let before = if plan.is_empty() { kept } else { without_removed(self.ancestor.as_ref(), &plan) };
+        for (on_laptop, edit) in meanwhile {
+            self.edit(*on_laptop, edit);
+        }
+        for step in seen.steps_on_laptop(&plan.laptop, here.as_ref()).iter().take(laptop) {
+            if self.apply(step) {
+                Node::set(&mut here, &step.path, step.new.clone().map(|entry| self.kind.keep(entry)));
+            }
+        }
+        for step in plan.environment.iter().take(environment) {
+            if apply(&mut self.environment, &step.path, step) {
+                Node::set(&mut there, &step.path, step.new.clone());
+            }
+        }
+        if keeps {
+            let mut seen = self.see(&here, &there);
+            agree(&mut self.ancestor, seen.laptop.as_ref(), seen.environment.as_mut());
+        } else {
+            self.ancestor = before;
+        }
+        renamed || !plan.is_empty()
+    }
+
+    /// On the laptop.
+    fn apply(&mut self, step: &Step) -> bool {
+        let Some(path) = self.kind.find(self.laptop.as_ref().unwrap(), &step.path) else {
+            panic!("a name that is refused is to be made: {step:?}")
+        };
+        assert!(self.kind.is_rich() || !matches!(step.new, Some(Entry::Link(_))), "{step:?}");
+        let exact = step.old.is_none() || path == step.path;
+        let step = Step { new: step.new.clone().map(|entry| self.kind.keep(entry)), ..step.clone() };
+        exact && apply(&mut self.laptop, &path, &step)
+    }
+}
+
+fn apply(tree: &mut Option<Node>, path: &RelativePath, step: &Step) -> bool {
+    let there = tree.as_ref().and_then(|tree| tree.get(path));
+    let is_full = there.and_then(Node::directory).is_some_and(|directory| !directory.children.is_empty());
+    if there.map(Node::entry) != step.old || (step.new.is_none() && is_full) {
+        return false;
+    }
+    Node::set(tree, path, step.new.clone())
+}
+
+fn has_unheld(tree: Option<&Node>) -> bool {
+    let mut found = false;
+    if let Some(tree) = tree {
+        tree.walk(&mut RelativePath::ROOT.clone(), &mut |_, node| found |= matches!(node, Node::Unheld(_)));
+    }
+    found
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+    #[test]
+    fn an_odd_laptop_and_an_environment_settle_and_no_last_edit_is_lost(
+        kind in laptop(),
+        events in proptest::collection::vec(event(), 1..24),
+    ) {
+        let mut world = World::new(kind);
+        for event in &events {
+            match event {
+                Event::Edit(on_laptop, edit) => world.edit(*on_laptop, edit),
+                Event::Cycle { laptop, environment, meanwhile, keeps, complete } => {
+                    let most = |index: &Index| if *complete { usize::MAX } else { index.index(6) };
+                    world.cycle(most(laptop), most(environment), meanwhile, *keeps);
+                }
+            }
+        }
+        let settled = (0..12).any(|_| !world.cycle(usize::MAX, usize::MAX, &[], true));
+        let (laptop, environment) = (world.laptop.as_ref().unwrap(), world.environment.as_ref().unwrap());
+        prop_assert!(settled, "{:?} {:#?}\n{:#?}", world.ancestor, laptop, environment);
+        let all: BTreeSet<_> = contents(laptop).union(&contents(environment)).copied().collect();
+        for content in &world.live {
+            prop_assert!(all.contains(content), "an edit is lost:\n{laptop:#?}\n{environment:#?}");
+        }
+        let seen = world.see(&world.laptop, &world.environment);
+        prop_assert!(seen.renames.is_empty());
+        // What is not held back is alike.
+        if seen.held_back.is_empty() {
+            prop_assert!(!has_unheld(seen.environment.as_ref()));
+            prop_assert_eq!(&seen.laptop, &seen.environment);
+            prop_assert_eq!(&world.ancestor, &seen.laptop);
+            // Without links and what keeps few permissions the environment's own are what they were.
+            prop_assert_eq!(world.environment.as_ref(), seen.environment.as_ref());
+        }
+    }
+}
+
+/// A world that has settled, with these files in the environment first.
+fn settled(kind: Laptop, files: &[&str]) -> World {
+    let mut world = World::new(kind);
+    world.environment = Some(Entry::Directory(0o755).node());
+    for path in files {
+        let path = at(path);
+        let parent = path.split().unwrap().0;
+        if world.environment.as_ref().unwrap().get(&parent).is_none() {
+            Node::set(&mut world.environment, &parent, Some(Entry::Directory(0o755)));
+        }
+        Node::set(&mut world.environment, &path, Some(file(path.as_bytes(), 1)));
+    }
+    settle(&mut world);
+    world
+}
+
+fn settle(world: &mut World) {
+    assert!((0..6).any(|_| !world.cycle(usize::MAX, usize::MAX, &[], true)));
+}
+
+fn names(tree: &Option<Node>) -> Vec<String> {
+    let mut found = Vec::new();
+    tree.as_ref().unwrap().walk(&mut RelativePath::ROOT.clone(), &mut |path, node| {
+        found.push(format!("{path}{}", if matches!(node, Node::Unheld(Unheld::Unfit)) { " held" } else { "" }));
+    });
+    found.remove(0);
+    found
+}
+
+#[test]
+fn of_two_names_that_are_one_here_the_first_comes_and_the_other_stays_until_the_first_is_gone() {
+    let mut world = settled(Laptop::Windows, &["a", "A"]);
+    assert_eq!((names(&world.laptop), names(&world.environment)), (vec!["A".into()], vec!["A".into(), "a".into()]));
+    let held = |world: &World| world.see(&world.laptop, &world.environment).held_back;
+    let name = Name::new(b"A").unwrap();
+    assert_eq!(held(&world), [(at("a"), HeldBack::SameName(Some(name)))]);
+    // A third one does not take the place of what both have.
+    Node::set(&mut world.laptop, &at("A"), None);
+    settle(&mut world);
+    assert_eq!((names(&world.laptop), names(&world.environment)), (vec!["a".into()], vec!["a".into()]));
+    assert_eq!(contents(world.laptop.as_ref().unwrap()), BTreeSet::from([*blake3::hash(b"a").as_bytes()]));
+    assert_eq!(held(&world), []);
+}
+
+#[test]
+fn what_both_have_stays_although_a_name_comes_that_would_be_the_first() {
+    let mut world = settled(Laptop::Windows, &["a"]);
+    Node::set(&mut world.environment, &at("A"), Some(file(b"A", 1)));
+    settle(&mut world);
+    assert_eq!((names(&world.laptop), names(&world.environment)), (vec!["a".into()], vec!["A".into(), "a".into()]));
+}
+
+#[test]
+fn a_directory_whose_case_changes_is_renamed_on_the_other_side_with_what_that_has_changed_in_it() {
+    for on_laptop in [true, false] {
+        let mut world = settled(Laptop::Windows, &["a/b", "a/\u{e9}"]);
+        let name = |text: &str| Name::new(text.as_bytes()).unwrap();
+        let (renamed, edited) = if on_laptop {
+            (&mut world.laptop, &mut world.environment)
+        } else {
+            (&mut world.environment, &mut world.laptop)
+        };
+        assert!(Node::rename(renamed, &RelativePath::ROOT, &name("a"), &name("A")));
+        let entry = if on_laptop { file(b"new", 9) } else { Laptop::Windows.keep(file(b"new", 9)) };
+        Node::set(edited, &at("a/b"), Some(entry));
+        settle(&mut world);
+        assert_eq!(names(&world.laptop), ["A", "A/b", "A/\u{e9}"]);
+        assert_eq!(names(&world.environment), names(&world.laptop));
+        assert_eq!(contents(world.laptop.as_ref().unwrap()).len(), 2);
+        assert!(contents(world.environment.as_ref().unwrap()).contains(blake3::hash(b"new").as_bytes()));
+    }
+}
+
+#[test]
+fn a_decomposed_name_keeps_the_environments_form_and_a_new_one_comes_composed() {
+    let mut world = settled(Laptop::OldApple, &["\u{e9}"]);
+    Node::set(&mut world.laptop, &at("e\u{301}"), Some(file(b"edited", 2)));
+    Node::set(&mut world.laptop, &at("E\u{301}x"), Some(file(b"new", 2)));
+    settle(&mut world);
+    assert_eq!(names(&world.environment), ["\u{c9}x", "\u{e9}"]);
+    assert_eq!(names(&world.laptop), ["E\u{301}x", "e\u{301}"]);
+    assert!(contents(world.environment.as_ref().unwrap()).contains(blake3::hash(b"edited").as_bytes()));
+}
+
+#[test]
+fn what_the_laptop_cannot_keep_of_a_file_is_the_environments() {
+    let mut world = settled(Laptop::Windows, &["a"]);
+    let Some(Node::File(file_there)) = world.environment.as_mut().unwrap().get_mut(&at("a")) else { unreachable!() };
+    file_there.mode = 0o755;
+    assert!(!world.cycle(usize::MAX, usize::MAX, &[], true));
+    Node::set(&mut world.laptop, &at("a"), Some(Laptop::Windows.keep(file(b"edited", 40))));
+    settle(&mut world);
+    let Some(Node::File(there)) = world.environment.as_ref().unwrap().get(&at("a")) else { unreachable!() };
+    assert_eq!((there.mode, there.digest.0), (0o755, *blake3::hash(b"edited").as_bytes()));
+}
