@@ -3,28 +3,17 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::OsStr,
     io::{self, Read, Seek, SeekFrom, Write},
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::ffi::OsStrExt,
-    },
     time::{Duration, Instant, SystemTime},
 };
 
 use overside_sync_core::{Digest, Entry, File, Name, Node, RelativePath, Side, Step, TEMPORARY};
-use rustix::{
-    fs::{
-        AtFlags, FileType, Mode, OFlags, RawMode, RenameFlags, Stat, Timespec, Timestamps, UTIME_OMIT, chownat, fchmod,
-        fchown, fstat, futimens, mkdirat, openat, readlinkat, renameat, renameat_with, symlinkat, unlinkat,
-    },
-    io::Errno,
-};
 
 use crate::{
-    endpoint::{Failure, Owner},
-    root::{Root, Spot, look, open_directory, open_file},
-    scan::{Changes, mode, modified, read_file, stamp},
+    endpoint::Failure,
+    files::{Directory, Owner, Spot, Stat, Type, dress, is_changed, is_unsupported, look, open_file, stat_of},
+    root::Root,
+    scan::{Changes, read_file},
     stage::Stage,
 };
 
@@ -40,16 +29,7 @@ enum Obstacle {
 
 impl From<io::Error> for Obstacle {
     fn from(error: io::Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl From<Errno> for Obstacle {
-    fn from(error: Errno) -> Self {
-        match error {
-            Errno::EXIST | Errno::NOTEMPTY | Errno::NOENT | Errno::NOTDIR | Errno::LOOP => Self::Changed,
-            error => Self::Failed(error.into()),
-        }
+        if is_changed(&error) { Self::Changed } else { Self::Failed(error) }
     }
 }
 
@@ -59,7 +39,7 @@ pub(crate) struct Work {
     /// How many steps still need each content.
     needed: BTreeMap<Digest, u32>,
     /// The directory that was used last, and when it was opened.
-    open: Option<(RelativePath, OwnedFd, Instant)>,
+    open: Option<(RelativePath, Directory, Instant)>,
     /// Directories whose permissions come last, so that they do not stand in the way.
     modes: Vec<(RelativePath, u16)>,
     changes: Changes,
@@ -109,10 +89,7 @@ impl Applying<'_> {
         let mut work = std::mem::take(self.work);
         work.modes.sort();
         for (path, mode) in work.modes.into_iter().rev() {
-            let set = self
-                .root
-                .open_directory(&path)
-                .and_then(|directory| Ok(fchmod(&directory, Mode::from_raw_mode(RawMode::from(mode)))?));
+            let set = self.root.open_directory(&path).and_then(|directory| directory.set_mode(mode));
             if let Err(error) = set {
                 work.failures.push(Failure { path, reason: error.to_string(), passes: false });
             }
@@ -139,9 +116,8 @@ impl Applying<'_> {
                 Ok(())
             }
             (old, Some(Entry::File(file)), Some(name)) => {
-                let name = name.to_owned();
-                let directory = self.root.top()?.try_clone_to_owned()?;
-                let spot = Spot { directory: directory.as_fd(), name: &name };
+                let (directory, name) = (self.root.top()?, name.to_owned());
+                let spot = Spot { directory, name: &name };
                 if self.side == Side::Environment {
                     let entry = self.in_place(&spot, file, old.is_some())?;
                     self.done(&RelativePath::ROOT, Some(entry));
@@ -159,25 +135,25 @@ impl Applying<'_> {
         if known && !self.is_as_known(spot, &RelativePath::ROOT)? {
             return Err(Obstacle::Changed);
         }
-        let (_, mut source) = self.stage.open(&file.digest, false)?.ok_or(Obstacle::Changed)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let mut target: std::fs::File = openat(spot.directory, spot.name, flags, Mode::RUSR | Mode::WUSR)?.into();
+        let (_, mut source) =
+            self.stage.open(&file.digest, false).map_err(Obstacle::Failed)?.ok_or(Obstacle::Changed)?;
+        let mut target = spot.directory.open_to_write(spot.name)?;
         // Before the content, so that what a container writes right after it is not cut.
         target.set_len(file.size)?;
         io::copy(&mut source, &mut target)?;
-        self.dress(target.as_fd(), file)?;
+        self.dress(&target, file)?;
         // It has been this content, whatever a container has written since: it is read again, and what is found then is a newer
         // version of this one.
-        let made = fstat(&target)?;
+        let made = stat_of(&target)?;
         Ok(Entry::File(written(file, &made, None)))
     }
 
     fn below(&mut self, step: &Step, parent: &RelativePath, name: &Name) -> Result<(), Obstacle> {
         let (path, directory, opened) = match self.work.open.take() {
             Some((path, directory, opened)) if path == *parent && opened.elapsed() < SAME => (path, directory, opened),
-            _ => (parent.clone(), self.root.open_directory(parent).map_err(gone)?, Instant::now()),
+            _ => (parent.clone(), self.root.open_directory(parent)?, Instant::now()),
         };
-        let spot = Spot { directory: directory.as_fd(), name: OsStr::from_bytes(name.as_bytes()) };
+        let spot = Spot { directory: &directory, name: name.as_bytes() };
         let result = self.change(&spot, step);
         self.work.open = Some((path, directory, opened));
         result
@@ -190,20 +166,18 @@ impl Applying<'_> {
         }
         match (&step.old, &step.new) {
             (Some(Entry::Directory(_)), Some(Entry::Directory(mode))) => {
-                let directory = open_directory(spot.directory, spot.name)?;
-                drop(directory);
+                drop(spot.directory.open_directory(spot.name)?);
                 self.work.modes.push((path.clone(), *mode));
                 self.done(path, step.new.clone());
             }
             (Some(Entry::Directory(_)), None) => {
-                unlinkat(spot.directory, spot.name, AtFlags::REMOVEDIR)?;
+                spot.directory.remove_directory(spot.name)?;
                 self.done(path, None);
             }
             (None, Some(Entry::Directory(mode))) => {
-                mkdirat(spot.directory, spot.name, Mode::RWXU)?;
+                spot.directory.make_directory(spot.name)?;
                 if let Some(owner) = self.owner {
-                    let flags = AtFlags::SYMLINK_NOFOLLOW;
-                    chownat(spot.directory, spot.name, Some(owner.user), Some(owner.group), flags)?;
+                    spot.directory.give_entry(spot.name, owner)?;
                 }
                 self.work.modes.push((path.clone(), *mode));
                 self.done(path, step.new.clone());
@@ -227,10 +201,10 @@ impl Applying<'_> {
             if !self.is_as_known(spot, path)? {
                 return Err(Obstacle::Changed);
             }
-            let (file, _) = open_file(spot)?;
-            self.dress(file.as_fd(), new)?;
+            let file = spot.directory.open_to_dress(spot.name)?;
+            self.dress(&file, new)?;
             // Its time may hide that it was written in between: it is read again.
-            let entry = written(new, &fstat(&file)?, None);
+            let entry = written(new, &stat_of(&file)?, None);
             self.done(path, Some(Entry::File(entry)));
             return Ok(());
         }
@@ -241,17 +215,16 @@ impl Applying<'_> {
             Some(Entry::File(file)) => self.make_file(file)?,
             Some(Entry::Link(link)) => {
                 let name = Stage::new_name();
-                symlinkat(link.target.as_slice(), self.stage.directory(), name.as_str())?;
+                self.stage.directory().make_link(name.as_bytes(), &link.target)?;
                 if let Some(owner) = self.owner {
-                    let flags = AtFlags::SYMLINK_NOFOLLOW;
-                    chownat(self.stage.directory(), name.as_str(), Some(owner.user), Some(owner.group), flags)?;
+                    self.stage.directory().give_entry(name.as_bytes(), owner)?;
                 }
                 name
             }
             _ => return Err(Obstacle::Changed),
         };
         let stat =
-            look(&Spot { directory: self.stage.directory(), name: OsStr::new(&made) })?.ok_or(Obstacle::Changed)?;
+            look(&Spot { directory: self.stage.directory(), name: made.as_bytes() })?.ok_or(Obstacle::Changed)?;
         let placed = self.place(spot, path, &made, step.old.is_some());
         // What was there before lies here now, or what was made still does.
         self.stage.remove(&made);
@@ -266,66 +239,55 @@ impl Applying<'_> {
 
     /// Moves what was made to its place, which is empty or has what is known.
     fn place(&self, spot: &Spot<'_>, path: &RelativePath, made: &str, replaces: bool) -> Result<(), Obstacle> {
-        let stage = self.stage.directory();
-        let flags = if replaces { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
-        match renameat_with(stage, made, spot.directory, spot.name, flags) {
-            Ok(()) if !replaces => return Ok(()),
-            Ok(()) => {
-                let was = Spot { directory: stage, name: OsStr::new(made) };
-                if self.is_the_same(&was, path)? {
-                    return Ok(());
-                }
-                // Written in between: it goes back to its place.
-                renameat_with(stage, made, spot.directory, spot.name, RenameFlags::EXCHANGE)?;
-                return Err(Obstacle::Changed);
-            }
-            // Another file system, or one that cannot do this.
-            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS) => {}
-            Err(error) => return Err(error.into()),
+        let made = Spot { directory: self.stage.directory(), name: made.as_bytes() };
+        match self.swap(&made, spot, path, replaces) {
+            Err(Obstacle::Failed(error)) if is_unsupported(&error) => {}
+            placed => return placed,
         }
-        let near = format!("{TEMPORARY}{made}");
-        let placed = self.copy_near(made, spot, &near).and_then(|()| {
-            match renameat_with(spot.directory, near.as_str(), spot.directory, spot.name, flags) {
-                Ok(()) if replaces => {
-                    let was = Spot { directory: spot.directory, name: OsStr::new(&near) };
-                    if self.is_the_same(&was, path)? {
-                        return Ok(());
-                    }
-                    renameat_with(spot.directory, near.as_str(), spot.directory, spot.name, flags)?;
-                    Err(Obstacle::Changed)
+        let near = [TEMPORARY.as_bytes(), made.name].concat();
+        let near = Spot { directory: spot.directory, name: &near };
+        let placed = self.copy_near(&made, &near).and_then(|()| match self.swap(&near, spot, path, replaces) {
+            Err(Obstacle::Failed(error)) if is_unsupported(&error) => {
+                let there = look(spot)?.is_some();
+                if there != replaces || (replaces && !self.is_the_same(spot, path)?) {
+                    return Err(Obstacle::Changed);
                 }
-                Ok(()) => Ok(()),
-                Err(Errno::INVAL | Errno::NOSYS) => {
-                    let there = look(spot)?.is_some();
-                    if there != replaces || (replaces && !self.is_the_same(spot, path)?) {
-                        return Err(Obstacle::Changed);
-                    }
-                    Ok(renameat(spot.directory, near.as_str(), spot.directory, spot.name)?)
-                }
-                Err(error) => Err(error.into()),
+                Ok(near.directory.rename(near.name, spot)?)
             }
+            placed => placed,
         });
-        match unlinkat(spot.directory, near.as_str(), AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
+        match near.directory.remove(near.name) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => tracing::warn!(%error, "a temporary file stays"),
         }
         placed
     }
 
-    /// Copies what was made to the directory where it is to be.
-    fn copy_near(&self, made: &str, spot: &Spot<'_>, near: &str) -> Result<(), Obstacle> {
-        let source = Spot { directory: self.stage.directory(), name: OsStr::new(made) };
-        let is_link = look(&source)?.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink);
-        if is_link {
-            let target = readlinkat(source.directory, source.name, Vec::new())?;
-            return Ok(symlinkat(target, spot.directory, near)?);
+    /// Moves what was made to an empty place, or exchanges it with what is known.
+    fn swap(&self, made: &Spot<'_>, spot: &Spot<'_>, path: &RelativePath, replaces: bool) -> Result<(), Obstacle> {
+        if !replaces {
+            return Ok(made.directory.rename_new(made.name, spot)?);
         }
-        let (mut from, stat) = open_file(&source)?;
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut to: std::fs::File = openat(spot.directory, near, flags, Mode::RUSR | Mode::WUSR)?.into();
+        made.directory.exchange(made.name, spot)?;
+        if self.is_the_same(made, path)? {
+            return Ok(());
+        }
+        // Written in between: it goes back to its place.
+        made.directory.exchange(made.name, spot)?;
+        Err(Obstacle::Changed)
+    }
+
+    /// Copies what was made to the directory where it is to be.
+    fn copy_near(&self, made: &Spot<'_>, near: &Spot<'_>) -> Result<(), Obstacle> {
+        if look(made)?.is_some_and(|stat| stat.kind == Type::Link) {
+            let target = made.directory.read_link(made.name)?.ok_or(Obstacle::Changed)?;
+            return Ok(near.directory.make_link(near.name, &target)?);
+        }
+        let (mut from, stat) = open_file(made)?;
+        let mut to = near.directory.create(near.name)?;
         io::copy(&mut from, &mut to)?;
-        fchmod(&to, Mode::from_raw_mode(RawMode::from(mode(&stat))))?;
-        futimens(&to, &times(modified(&stat).seconds, modified(&stat).nanoseconds))?;
+        dress(&to, None, stat.mode(None), stat.modified)?;
         to.sync_all()?;
         Ok(())
     }
@@ -335,19 +297,18 @@ impl Applying<'_> {
         if !self.is_as_known(spot, path)? {
             return Err(Obstacle::Changed);
         }
-        let (stage, name) = (self.stage.directory(), Stage::new_name());
-        match renameat_with(spot.directory, spot.name, stage, name.as_str(), RenameFlags::NOREPLACE) {
+        let name = Stage::new_name();
+        let aside = Spot { directory: self.stage.directory(), name: name.as_bytes() };
+        match spot.directory.rename_new(spot.name, &aside) {
             Ok(()) => {}
-            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS) => {
-                return Ok(unlinkat(spot.directory, spot.name, AtFlags::empty())?);
-            }
+            Err(error) if is_unsupported(&error) => return Ok(spot.directory.remove(spot.name)?),
             Err(error) => return Err(error.into()),
         }
-        if self.is_the_same(&Spot { directory: stage, name: OsStr::new(&name) }, path)? {
+        if self.is_the_same(&aside, path)? {
             self.stage.remove(&name);
             return Ok(());
         }
-        renameat_with(stage, name.as_str(), spot.directory, spot.name, RenameFlags::NOREPLACE)?;
+        aside.directory.rename_new(aside.name, spot)?;
         Err(Obstacle::Changed)
     }
 
@@ -356,7 +317,7 @@ impl Applying<'_> {
         let Some(stat) = look(spot)? else { return Ok(false) };
         match self.known(path) {
             Some(Node::File(known)) if known.stamp != 0 => {
-                Ok(known.stamp == stamp(&stat, SystemTime::now()) && known.mode == mode(&stat))
+                Ok(known.stamp == stat.stamp(SystemTime::now()) && known.mode == stat.mode(Some(known.mode)))
             }
             _ => self.is_the_same(spot, path),
         }
@@ -367,13 +328,13 @@ impl Applying<'_> {
         let Some(stat) = look(spot)? else { return Ok(false) };
         Ok(match self.known(path) {
             Some(Node::File(known)) => {
-                FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-                    && known.size == stat.st_size as u64
-                    && known.modified == modified(&stat)
-                    && (known.stamp != 0 || read_file(spot)?.digest == known.digest)
+                stat.kind == Type::File
+                    && known.size == stat.size
+                    && known.modified == stat.modified
+                    && (known.stamp != 0 || read_file(spot, None)?.digest == known.digest)
             }
-            Some(Node::Link(known)) => match readlinkat(spot.directory, spot.name, Vec::new()) {
-                Ok(target) => target.as_bytes() == known.target,
+            Some(Node::Link(known)) => match spot.directory.read_link(spot.name) {
+                Ok(target) => target.is_some_and(|target| target == known.target),
                 Err(_) => false,
             },
             _ => false,
@@ -386,43 +347,24 @@ impl Applying<'_> {
             *count = count.saturating_sub(1);
             *count
         });
-        let (mut name, mut content) = self.stage.open(&file.digest, left == 0)?.ok_or(Obstacle::Changed)?;
+        let (mut name, mut content) =
+            self.stage.open(&file.digest, left == 0).map_err(Obstacle::Failed)?.ok_or(Obstacle::Changed)?;
         if left > 0 {
             name = Stage::new_name();
-            let mut copy = self.stage.create(&name)?;
+            let mut copy = self.stage.create(&name).map_err(Obstacle::Failed)?;
             copy_sparse(&mut content, &mut copy)?;
             if self.side == Side::Laptop {
                 copy.sync_data()?;
             }
             content = copy;
         }
-        self.dress(content.as_fd(), file)?;
+        self.dress(&content, file)?;
         Ok(name)
     }
 
     /// Owner, permissions and time.
-    fn dress(&self, target: BorrowedFd<'_>, file: &File) -> Result<(), Obstacle> {
-        if let Some(owner) = self.owner {
-            fchown(target, Some(owner.user), Some(owner.group))?;
-        }
-        fchmod(target, Mode::from_raw_mode(RawMode::from(file.mode)))?;
-        futimens(target, &times(file.modified.seconds, file.modified.nanoseconds))?;
-        Ok(())
-    }
-}
-
-fn gone(error: io::Error) -> Obstacle {
-    match error.raw_os_error() {
-        Some(number) => Obstacle::from(Errno::from_raw_os_error(number)),
-        None if error.kind() == io::ErrorKind::NotFound => Obstacle::Changed,
-        None => Obstacle::Failed(error),
-    }
-}
-
-fn times(seconds: i64, nanoseconds: u32) -> Timestamps {
-    Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-        last_modification: Timespec { tv_sec: seconds, tv_nsec: i64::from(nanoseconds) },
+    fn dress(&self, target: &std::fs::File, file: &File) -> Result<(), Obstacle> {
+        Ok(dress(target, self.owner, file.mode, file.modified)?)
     }
 }
 
@@ -430,13 +372,13 @@ fn times(seconds: i64, nanoseconds: u32) -> Timestamps {
 /// `there` what is there after that: if somebody has been quicker, it is read again. It has been this content all the same, so
 /// that what is found then is a newer version of it, and no other one.
 fn written(file: &File, made: &Stat, there: Option<&Stat>) -> File {
-    let same = |there: &&Stat| there.st_size == made.st_size && modified(there) == modified(made);
+    let same = |there: &&Stat| there.size == made.size && there.modified == made.modified;
     File {
         digest: file.digest,
         size: file.size,
-        mode: mode(made),
-        modified: modified(made),
-        stamp: there.filter(same).map_or(0, |there| stamp(there, SystemTime::now())),
+        mode: made.mode(Some(file.mode)),
+        modified: made.modified,
+        stamp: there.filter(same).map_or(0, |there| there.stamp(SystemTime::now())),
     }
 }
 
@@ -461,39 +403,36 @@ fn copy_sparse(from: &mut std::fs::File, to: &mut std::fs::File) -> io::Result<(
 /// Gives a root and all that lies in it to a user. Links are given themselves, never what they point to.
 pub(crate) fn give_all(root: &Root, owner: Owner) -> io::Result<()> {
     match root.file_name() {
-        Some(name) => {
-            let result = chownat(root.top()?, name, Some(owner.user), Some(owner.group), AtFlags::SYMLINK_NOFOLLOW);
-            match result {
-                Ok(()) | Err(Errno::NOENT) => Ok(()),
-                Err(error) => Err(error.into()),
-            }
-        }
+        Some(name) => ignore_gone(root.top()?.give_entry(name, owner)),
         None => {
-            let top = root.open_directory(&RelativePath::ROOT)?;
-            fchown(&top, Some(owner.user), Some(owner.group))?;
-            give_below(top.as_fd(), owner, 0)
+            let top = root.top()?;
+            top.give(owner)?;
+            give_below(top, owner, 0)
         }
     }
 }
 
-fn give_below(directory: BorrowedFd<'_>, owner: Owner, depth: usize) -> io::Result<()> {
+fn ignore_gone(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn give_below(directory: &Directory, owner: Owner, depth: usize) -> io::Result<()> {
     /// Deeper than any path that is synced.
     const DEEPEST: usize = 256;
     if depth > DEEPEST {
         return Ok(());
     }
-    for entry in rustix::fs::Dir::read_from(directory)? {
+    for entry in directory.entries()? {
         let entry = entry?;
-        let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
+        if matches!(entry.name(), b"." | b"..") {
             continue;
         }
-        match chownat(directory, name, Some(owner.user), Some(owner.group), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(error.into()),
-        }
-        if let Ok(below) = open_directory(directory, OsStr::from_bytes(name.to_bytes())) {
-            give_below(below.as_fd(), owner, depth + 1)?;
+        ignore_gone(directory.give_entry(entry.name(), owner))?;
+        if let Ok(below) = directory.open_directory(entry.name()) {
+            give_below(&below, owner, depth + 1)?;
         }
     }
     Ok(())

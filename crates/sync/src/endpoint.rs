@@ -12,28 +12,18 @@ use overside_sync_core::{
     Count, Digest, Entry, File, Node, RelativePath, Rules, Side, Step,
     wire::{Kind, LONGEST},
 };
-use rustix::{
-    fs::{Gid, Uid, renameat_with},
-    io::Errno,
-};
 
 use crate::{
     apply::{Applying, Work},
-    root::{Root, Spot, open_file},
-    scan::{Changes, Scanner, measure, stamp},
+    files::{Owner, Spot, open_file, stat_of},
+    root::Root,
+    scan::{Changes, Scanner, measure},
     stage::{Incoming, Stage},
     watch::{Hints, Watcher},
 };
 
 /// So many files are written to the disk one by one.
 pub(crate) const FEW: usize = 32;
-
-/// Whose files are, inside the environment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Owner {
-    pub(crate) user: Uid,
-    pub(crate) group: Gid,
-}
 
 /// A step that could not be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,9 +56,9 @@ impl Endpoint {
         kind: Kind,
         stage: &Path,
         side: Side,
-        changed: impl Fn() + Send + 'static,
+        changed: impl Fn() + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        let watcher = match Watcher::new(changed) {
+        let watcher = match Watcher::new(&path, kind, changed) {
             Ok(watcher) => Some(watcher),
             Err(error) => {
                 tracing::warn!(%error, path = %path.display(), "changes cannot be watched");
@@ -102,8 +92,14 @@ impl Endpoint {
         self.watcher.as_ref().is_some_and(|watcher| !watcher.is_incomplete())
     }
 
-    /// Looks at everything, or at what is said to have changed. Returns what differs from before.
-    pub(crate) fn scan(&mut self, whole: bool) -> io::Result<Changes> {
+    /// Whether a scan knows all that was done before it, also where it does not look at everything.
+    pub(crate) fn is_prompt(&self) -> bool {
+        self.watcher.as_ref().is_some_and(Watcher::is_prompt)
+    }
+
+    /// Looks at everything, or at what is said to have changed. `common` is what both sides had in common last. Returns what
+    /// differs from before.
+    pub(crate) fn scan(&mut self, whole: bool, common: Option<&Node>) -> io::Result<Changes> {
         let mut hints = std::mem::take(&mut self.hints);
         if let Some(watcher) = &self.watcher {
             hints.append(watcher.take());
@@ -113,7 +109,7 @@ impl Endpoint {
             || self.tree.is_none()
             || self.root.kind() == Kind::File
             || !self.root.is_in_place();
-        let mut scanner = Scanner::new(&self.rules, self.watcher.as_ref());
+        let mut scanner = Scanner::new(&self.rules, self.watcher.as_ref(), common);
         let result = if whole {
             self.root.look_again();
             let before = self.tree.take();
@@ -143,7 +139,7 @@ impl Endpoint {
         let mut text = Vec::new();
         if self.root.kind() == Kind::Directory
             && let Ok(directory) = self.root.top()
-            && let Ok((file, _)) = open_file(&Spot { directory, name: name.as_ref() })
+            && let Ok((file, _)) = open_file(&Spot { directory, name: name.as_bytes() })
             && let Err(error) = file.take(LONGEST as u64 / 2).read_to_end(&mut text)
         {
             tracing::warn!(%error, name, "cannot be read");
@@ -155,13 +151,13 @@ impl Endpoint {
     pub(crate) fn keep_beside(&mut self, digest: &Digest, name: &str) -> io::Result<()> {
         // What could not be had was changed meanwhile: the next cycle keeps what it has become.
         let Some(staged) = self.stage.take(digest) else { return Ok(()) };
-        let flags = rustix::fs::RenameFlags::NOREPLACE;
-        match renameat_with(self.stage.directory(), staged.as_str(), self.root.top()?, name, flags) {
+        let spot = Spot { directory: self.root.top()?, name: name.as_bytes() };
+        match self.stage.directory().rename_new(staged.as_bytes(), &spot) {
             Ok(()) => Ok(()),
             Err(error) => {
                 self.stage.remove(&staged);
                 // By its name it has the same content.
-                if error == Errno::EXIST { Ok(()) } else { Err(error.into()) }
+                if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) }
             }
         }
     }
@@ -177,8 +173,7 @@ impl Endpoint {
 
     /// Room on the file system, in bytes.
     pub(crate) fn room(&self) -> Option<u64> {
-        let status = rustix::fs::fstatvfs(self.root.top().ok()?).ok()?;
-        Some(status.f_bavail.saturating_mul(status.f_frsize))
+        self.root.top().ok()?.room()
     }
 
     /// Opens a file to be sent, if it still is the one that is known. A single file has the path of the root.
@@ -203,10 +198,7 @@ impl Endpoint {
         let opened = match path.split() {
             Some((parent, name)) => {
                 let directory = self.root.open_directory(&parent)?;
-                open_file(&Spot {
-                    directory: std::os::fd::AsFd::as_fd(&directory),
-                    name: std::os::unix::ffi::OsStrExt::from_bytes(name.as_bytes()),
-                })
+                open_file(&Spot { directory: &directory, name: name.as_bytes() })
             }
             None => match self.root.file_name() {
                 Some(name) => open_file(&Spot { directory: self.root.top()?, name }),
@@ -214,8 +206,7 @@ impl Endpoint {
             },
         };
         let (file, stat) = opened?;
-        let size = stat.st_size as u64;
-        Ok((size >= known.size).then_some((file, size)))
+        Ok((stat.size >= known.size).then_some((file, stat.size)))
     }
 
     /// Begins to receive a content.
@@ -284,7 +275,7 @@ impl Endpoint {
         if self.side == Side::Laptop
             && steps.len() > FEW
             && let Ok(top) = self.root.top()
-            && let Err(error) = sync_all(top)
+            && let Err(error) = top.sync_all()
         {
             tracing::warn!(%error, "what was written may not be on the disk yet");
         }
@@ -328,15 +319,15 @@ impl Endpoint {
         for path in paths {
             let stat = match self.tree.as_ref().and_then(|tree| tree.get(&path)) {
                 Some(Node::File(known)) => match self.open_known(&path, known) {
-                    Ok(Some((file, _))) => rustix::fs::fstat(&file).ok().filter(|stat| {
-                        stat.st_size as u64 == known.size && crate::scan::modified(stat) == known.modified
-                    }),
+                    Ok(Some((file, _))) => {
+                        stat_of(&file).ok().filter(|stat| stat.size == known.size && stat.modified == known.modified)
+                    }
                     _ => None,
                 },
                 _ => None,
             };
             if let Some(Node::File(file)) = self.tree.as_mut().and_then(|tree| tree.get_mut(&path)) {
-                file.stamp = stat.map_or(0, |stat| stamp(&stat, now));
+                file.stamp = stat.map_or(0, |stat| stat.stamp(now));
             }
         }
     }
@@ -349,15 +340,4 @@ pub(crate) fn new_content(step: &Step) -> Option<&File> {
         (_, Some(Entry::File(new))) => Some(new),
         _ => None,
     }
-}
-
-#[cfg(target_os = "linux")]
-fn sync_all(directory: std::os::fd::BorrowedFd<'_>) -> io::Result<()> {
-    Ok(rustix::fs::syncfs(directory)?)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn sync_all(_: std::os::fd::BorrowedFd<'_>) -> io::Result<()> {
-    rustix::fs::sync();
-    Ok(())
 }

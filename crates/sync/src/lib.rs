@@ -8,6 +8,7 @@
 mod apply;
 mod chunks;
 mod endpoint;
+mod files;
 mod frames;
 mod root;
 mod scan;

@@ -2,24 +2,13 @@
 //! without following links, so that no path leads out of the root, whatever is changed meanwhile.
 
 use std::{
-    ffi::OsStr,
     io,
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::ffi::OsStrExt,
-    },
     path::{Path, PathBuf},
 };
 
 use overside_sync_core::{RelativePath, wire::Kind};
-use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags, Stat, fstat, openat, statat},
-    io::Errno,
-};
 
-/// How a directory is opened below a root.
-const DIRECTORY: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
+use crate::files::{Directory, name_of};
 
 /// A directory or a single file, by its path.
 #[derive(Debug)]
@@ -27,13 +16,7 @@ pub(crate) struct Root {
     path: PathBuf,
     kind: Kind,
     /// Of a directory itself, of a file the directory that it lies in. None while it is not there.
-    top: Option<OwnedFd>,
-}
-
-/// An entry's directory and its name there.
-pub(crate) struct Spot<'a> {
-    pub(crate) directory: BorrowedFd<'a>,
-    pub(crate) name: &'a OsStr,
+    top: Option<Directory>,
 }
 
 impl Root {
@@ -58,57 +41,30 @@ impl Root {
             Kind::Directory => Some(self.path.as_path()),
             Kind::File => self.path.parent(),
         };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        self.top = path.and_then(|path| openat(CWD, path, flags, Mode::empty()).ok());
+        self.top = path.and_then(|path| Directory::open(path).ok());
     }
 
     /// Whether the path still leads to the directory that was opened.
     pub(crate) fn is_in_place(&self) -> bool {
-        let at_path = rustix::fs::stat(&self.path).ok().map(|stat| (stat.st_dev, stat.st_ino));
-        let opened = self.top.as_ref().and_then(|top| fstat(top).ok()).map(|stat| (stat.st_dev, stat.st_ino));
-        at_path.is_some() && at_path == opened
+        self.top.as_ref().is_some_and(|top| top.is_at(&self.path))
     }
 
     /// The directory that all paths begin at.
-    pub(crate) fn top(&self) -> io::Result<BorrowedFd<'_>> {
-        self.top.as_ref().map(AsFd::as_fd).ok_or_else(|| io::ErrorKind::NotFound.into())
+    pub(crate) fn top(&self) -> io::Result<&Directory> {
+        self.top.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// The name of a single file.
-    pub(crate) fn file_name(&self) -> Option<&OsStr> {
-        (self.kind == Kind::File).then(|| self.path.file_name()).flatten()
+    pub(crate) fn file_name(&self) -> Option<&[u8]> {
+        (self.kind == Kind::File).then(|| self.path.file_name()).flatten().and_then(name_of)
     }
 
     /// Opens a directory below.
-    pub(crate) fn open_directory(&self, path: &RelativePath) -> io::Result<OwnedFd> {
-        let mut directory = self.top()?.try_clone_to_owned()?;
+    pub(crate) fn open_directory(&self, path: &RelativePath) -> io::Result<Directory> {
+        let mut directory = self.top()?.try_clone()?;
         for name in path.names() {
-            directory = open_directory(directory.as_fd(), OsStr::from_bytes(name))?;
+            directory = directory.open_directory(name)?;
         }
         Ok(directory)
-    }
-}
-
-pub(crate) fn open_directory(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
-    Ok(openat(directory, name, DIRECTORY, Mode::empty())?)
-}
-
-/// Opens a regular file to be read; anything else is refused. Never waits, whatever it is.
-pub(crate) fn open_file(spot: &Spot<'_>) -> io::Result<(std::fs::File, Stat)> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = openat(spot.directory, spot.name, flags, Mode::empty())?;
-    let stat = fstat(&file)?;
-    if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    Ok((file.into(), stat))
-}
-
-/// What is there, links themselves; none if nothing.
-pub(crate) fn look(spot: &Spot<'_>) -> io::Result<Option<Stat>> {
-    match statat(spot.directory, spot.name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(Some(stat)),
-        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-        Err(error) => Err(error.into()),
     }
 }

@@ -2,72 +2,30 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ffi::OsStr,
     fs::File as OpenFile,
     io::{self, Read},
-    os::{
-        fd::{AsFd, BorrowedFd},
-        unix::ffi::OsStrExt,
-    },
     sync::Mutex,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::SystemTime,
 };
 
 use overside_sync_core::{
-    Children, Count, Digest, Directory, Entry, File, Link, Name, Node, PERMISSIONS, RelativePath, Rules, Time, Unheld,
+    Children, Count, Digest, Directory, Entry, File, Link, Name, Node, RelativePath, Rules, Unheld,
     wire::{Kind, LONGEST_TARGET},
 };
 use rayon::prelude::*;
-use rustix::{
-    fs::{Dir, FileType, Stat, fstat, readlinkat},
-    io::Errno,
-};
 
 use crate::{
+    files::{self, HAS_PERMISSIONS, Spot, Stat, Type, is_exhausted, is_gone, look, open_file},
     lock,
-    root::{Root, Spot, look, open_directory, open_file},
+    root::Root,
     watch::{Hints, Watcher},
 };
 
-/// A kernel's clock for files may be behind by this; HZ is 100 at least.
-const TICK: Duration = Duration::from_millis(20);
 /// Read at a time.
 const CHUNK: usize = 256 * 1024;
 
 /// Entries that differ from what was there before; a directory before what lies in it.
 pub(crate) type Changes = Vec<(RelativePath, Option<Entry>)>;
-
-/// By what a file is known again, if its last change is so long ago that another one would be seen.
-pub(crate) fn stamp(stat: &Stat, now: SystemTime) -> u64 {
-    let settled = now.checked_sub(TICK).and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
-    let before = |seconds: i64, nanoseconds: u64| {
-        u64::try_from(seconds).map_or(true, |seconds| {
-            Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanoseconds)) < settled
-        })
-    };
-    let (modified, changed) = (stat.st_mtime, stat.st_ctime);
-    let (modified_part, changed_part) = (stat.st_mtime_nsec, stat.st_ctime_nsec);
-    if !before(modified, modified_part) && !before(changed, changed_part) {
-        return 0;
-    }
-    let parts = [stat.st_ino, stat.st_size as u64, modified as u64, modified_part, changed as u64, changed_part];
-    let mut bytes = [0; 48];
-    for (target, part) in bytes.chunks_exact_mut(8).zip(parts) {
-        target.copy_from_slice(&part.to_le_bytes());
-    }
-    let hash = blake3::hash(&bytes);
-    let mut short = [0; 8];
-    short.copy_from_slice(&hash.as_bytes()[..8]);
-    u64::from_le_bytes(short) | 1
-}
-
-pub(crate) fn mode(stat: &Stat) -> u16 {
-    (stat.st_mode as u16) & PERMISSIONS
-}
-
-pub(crate) fn modified(stat: &Stat) -> Time {
-    Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as u32 }
-}
 
 /// Reads a file to its end, but no further than it was long at the beginning: one that grows all the time has an end, too.
 pub(crate) fn digest(file: &mut OpenFile, size: u64) -> io::Result<(Digest, u64)> {
@@ -91,14 +49,16 @@ pub(crate) fn digest(file: &mut OpenFile, size: u64) -> io::Result<(Digest, u64)
 pub(crate) struct Scanner<'a> {
     pub(crate) rules: &'a Rules,
     pub(crate) watcher: Option<&'a Watcher>,
+    /// What both sides had in common last, whose permissions hold where this machine has none.
+    pub(crate) common: Option<&'a Node>,
     /// Directories below which all is looked at.
     replaced: BTreeSet<RelativePath>,
     changes: Mutex<Changes>,
 }
 
 impl<'a> Scanner<'a> {
-    pub(crate) fn new(rules: &'a Rules, watcher: Option<&'a Watcher>) -> Self {
-        Self { rules, watcher, replaced: BTreeSet::new(), changes: Mutex::default() }
+    pub(crate) fn new(rules: &'a Rules, watcher: Option<&'a Watcher>, common: Option<&'a Node>) -> Self {
+        Self { rules, watcher, common, replaced: BTreeSet::new(), changes: Mutex::default() }
     }
 
     /// What has changed, once all is read.
@@ -115,7 +75,7 @@ impl<'a> Scanner<'a> {
         let node = match root.kind() {
             Kind::Directory => match root.top() {
                 Ok(top) => {
-                    let mode = mode(&fstat(top)?);
+                    let mode = self.mode(&top.stat()?, &RelativePath::ROOT, before.as_ref());
                     let old = match before {
                         Some(Node::Directory(old)) if old.mode == mode => Some(old),
                         other => {
@@ -155,9 +115,9 @@ impl<'a> Scanner<'a> {
     fn file_root(&self, spot: &Spot<'_>, before: Option<&Node>) -> io::Result<Option<Node>> {
         Ok(match look(spot)? {
             None => None,
-            Some(stat) => match FileType::from_raw_mode(stat.st_mode) {
-                FileType::RegularFile => self.file(spot, &stat, before)?,
-                FileType::Directory => Some(Entry::Directory(mode(&stat)).node()),
+            Some(stat) => match stat.kind {
+                Type::File => self.file(spot, &RelativePath::ROOT, &stat, before)?,
+                Type::Directory => Some(Entry::Directory(stat.mode(None)).node()),
                 _ => Some(Node::Unheld(Unheld::Special)),
             },
         })
@@ -178,7 +138,7 @@ impl<'a> Scanner<'a> {
                         && let Some(Node::Directory(directory)) = tree.as_ref().and_then(|tree| tree.get(&path))
                     {
                         let old = directory.children.clone();
-                        let new = self.directory(opened.as_fd(), &path, &old, false)?;
+                        let new = self.directory(&opened, &path, &old, false)?;
                         if !new.is_shared_with(&old)
                             && let Some(Node::Directory(directory)) = tree.as_mut().and_then(|tree| tree.get_mut(&path))
                         {
@@ -201,7 +161,7 @@ impl<'a> Scanner<'a> {
     /// was there before is returned itself.
     fn directory(
         &self,
-        directory: BorrowedFd<'_>,
+        directory: &files::Directory,
         path: &RelativePath,
         before: &Children,
         deep: bool,
@@ -212,11 +172,11 @@ impl<'a> Scanner<'a> {
         }
         let mut children = BTreeMap::new();
         let (mut files, mut directories) = (Vec::new(), Vec::new());
-        for entry in Dir::read_from(directory)? {
+        for entry in directory.entries()? {
             let entry = entry?;
-            let (name, old) = match before.get_key_value(entry.file_name().to_bytes()) {
+            let (name, old) = match before.get_key_value(entry.name()) {
                 Some((name, old)) => (name.clone(), Some(old)),
-                None => match Name::new(entry.file_name().to_bytes()) {
+                None => match Name::new(entry.name()) {
                     Some(name) => (name, None),
                     None => continue,
                 },
@@ -226,28 +186,24 @@ impl<'a> Scanner<'a> {
                 continue;
             }
             let ignored = self.rules.ignores(&child);
-            let spot = Spot { directory, name: OsStr::from_bytes(name.as_bytes()) };
-            let Some(stat) = look(&spot)? else { continue };
-            let kind = FileType::from_raw_mode(stat.st_mode);
-            if ignored && kind != FileType::Directory {
+            let Some(stat) = directory.look_at(&entry)? else { continue };
+            if ignored && stat.kind != Type::Directory {
                 continue;
             }
-            match kind {
-                FileType::RegularFile => files.push((name, child, stat, old)),
-                FileType::Directory => directories.push((name, child, stat, old, ignored)),
-                FileType::Symlink => {
-                    let node = match readlinkat(directory, spot.name, Vec::new()) {
-                        Ok(target) if target.as_bytes().len() <= LONGEST_TARGET => {
-                            Node::Link(Link { target: target.into_bytes() })
-                        }
-                        Ok(_) => Node::Unheld(Unheld::Unfit),
-                        Err(Errno::NOENT | Errno::INVAL) => continue,
+            match stat.kind {
+                Type::File => files.push((name, child, stat, old)),
+                Type::Directory => directories.push((name, child, stat, old, ignored)),
+                Type::Link => {
+                    let node = match directory.read_link(name.as_bytes()) {
+                        Ok(Some(target)) if target.len() <= LONGEST_TARGET => Node::Link(Link { target }),
+                        Ok(Some(_)) => Node::Unheld(Unheld::Unfit),
+                        Ok(None) => continue,
                         Err(_) => Node::Unheld(Unheld::Unreadable),
                     };
                     self.differs(&child, old, &node);
                     children.insert(name, node);
                 }
-                _ => {
+                Type::Special => {
                     let node = Node::Unheld(Unheld::Special);
                     self.differs(&child, old, &node);
                     children.insert(name, node);
@@ -255,8 +211,8 @@ impl<'a> Scanner<'a> {
             }
         }
         let read = |(name, child, stat, old): (Name, RelativePath, Stat, Option<&Node>)| {
-            let spot = Spot { directory, name: OsStr::from_bytes(name.as_bytes()) };
-            let node = self.file(&spot, &stat, old)?;
+            let spot = Spot { directory, name: name.as_bytes() };
+            let node = self.file(&spot, &child, &stat, old)?;
             if let Some(node) = &node {
                 self.differs(&child, old, node);
             }
@@ -280,7 +236,7 @@ impl<'a> Scanner<'a> {
     #[expect(clippy::too_many_arguments, reason = "all that is known of one directory")]
     fn descend(
         &self,
-        directory: BorrowedFd<'_>,
+        directory: &files::Directory,
         name: &Name,
         path: &RelativePath,
         stat: &Stat,
@@ -288,7 +244,7 @@ impl<'a> Scanner<'a> {
         deep: bool,
         ignored: bool,
     ) -> io::Result<Option<Node>> {
-        let mode = mode(stat);
+        let mode = self.mode(stat, path, old);
         let old = old.and_then(Node::directory);
         let deep = deep || self.replaced.contains(path);
         // What is taken back below an ignored directory is all that is seen of it.
@@ -301,17 +257,17 @@ impl<'a> Scanner<'a> {
         let children = if path.is_deepest() {
             None
         } else {
-            match open_directory(directory, OsStr::from_bytes(name.as_bytes())) {
+            match directory.open_directory(name.as_bytes()) {
                 Ok(opened) => {
                     let old = old.map(|old| old.children.clone()).unwrap_or_default();
-                    match self.directory(opened.as_fd(), path, &old, true) {
+                    match self.directory(&opened, path, &old, true) {
                         Ok(children) => Some(children),
                         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
                         Err(error) => return Err(error),
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
-                Err(error) if error.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => return Err(error),
+                Err(error) if is_exhausted(&error) => return Err(error),
                 // Gone, or something else, meanwhile: the next reading tells.
                 Err(_) => {
                     self.tell(path.clone(), None);
@@ -338,31 +294,43 @@ impl<'a> Scanner<'a> {
     }
 
     /// A regular file; none if it is gone meanwhile.
-    fn file(&self, spot: &Spot<'_>, stat: &Stat, old: Option<&Node>) -> io::Result<Option<Node>> {
+    fn file(&self, spot: &Spot<'_>, path: &RelativePath, stat: &Stat, old: Option<&Node>) -> io::Result<Option<Node>> {
         let now = SystemTime::now();
+        let mode = self.mode(stat, path, old);
         if let Some(Node::File(old)) = old
             && old.stamp != 0
-            && old.stamp == stamp(stat, now)
+            && old.stamp == stat.stamp(now)
         {
-            return Ok(Some(Node::File(File { mode: mode(stat), ..old.clone() })));
+            return Ok(Some(Node::File(File { mode, ..old.clone() })));
         }
-        match read_file(spot) {
+        match read_file(spot, Some(mode)) {
             Ok(file) => Ok(Some(Node::File(file))),
-            Err(error) => match error.raw_os_error().map(Errno::from_raw_os_error) {
-                Some(Errno::NOENT | Errno::LOOP) => Ok(None),
-                Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => Err(error),
-                _ => Ok(Some(Node::Unheld(Unheld::Unreadable))),
-            },
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) if is_exhausted(&error) => Err(error),
+            Err(_) => Ok(Some(Node::Unheld(Unheld::Unreadable))),
         }
+    }
+
+    /// Permissions of an entry, of which `old` is what was there before.
+    fn mode(&self, stat: &Stat, path: &RelativePath, old: Option<&Node>) -> u16 {
+        if HAS_PERMISSIONS {
+            return stat.mode(None);
+        }
+        let of = |node: &Node| match (node, stat.kind) {
+            (Node::File(file), Type::File) => Some(file.mode),
+            (Node::Directory(directory), Type::Directory) => Some(directory.mode),
+            _ => None,
+        };
+        stat.mode(old.and_then(of).or_else(|| self.common?.get(path).and_then(of)))
     }
 }
 
-/// A regular file as it is now.
-pub(crate) fn read_file(spot: &Spot<'_>) -> io::Result<File> {
+/// A regular file as it is now. `mode` are the permissions that it had last.
+pub(crate) fn read_file(spot: &Spot<'_>, mode: Option<u16>) -> io::Result<File> {
     let now = SystemTime::now();
     let (mut file, stat) = open_file(spot)?;
-    let (digest, size) = digest(&mut file, stat.st_size as u64)?;
-    Ok(File { digest, size, mode: mode(&stat), modified: modified(&stat), stamp: stamp(&stat, now) })
+    let (digest, size) = digest(&mut file, stat.size)?;
+    Ok(File { digest, size, mode: stat.mode(mode), modified: stat.modified, stamp: stat.stamp(now) })
 }
 
 /// How much lies in each directory, itself and all below, without reading any file.
@@ -375,26 +343,25 @@ pub(crate) fn measure(root: &Root, rules: &Rules) -> io::Result<BTreeMap<Relativ
 }
 
 fn measure_directory(
-    directory: BorrowedFd<'_>,
+    directory: &files::Directory,
     path: &RelativePath,
     rules: &Rules,
     found: &mut BTreeMap<RelativePath, Count>,
 ) -> io::Result<Count> {
     let mut total = Count { entries: 1, bytes: 0 };
-    for entry in Dir::read_from(directory)? {
+    for entry in directory.entries()? {
         let entry = entry?;
-        let Some(name) = Name::new(entry.file_name().to_bytes()) else { continue };
+        let Some(name) = Name::new(entry.name()) else { continue };
         let child = path.child(&name);
         if rules.skips(&child) {
             continue;
         }
-        let spot = Spot { directory, name: OsStr::from_bytes(name.as_bytes()) };
-        let Some(stat) = look(&spot)? else { continue };
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory if !child.is_deepest() => {
+        let Some(stat) = directory.look_at(&entry)? else { continue };
+        match stat.kind {
+            Type::Directory if !child.is_deepest() => {
                 // One that cannot be opened is not brought either.
-                if let Ok(opened) = open_directory(directory, spot.name) {
-                    let below = measure_directory(opened.as_fd(), &child, rules, found)?;
+                if let Ok(opened) = directory.open_directory(name.as_bytes()) {
+                    let below = measure_directory(&opened, &child, rules, found)?;
                     total.entries += below.entries;
                     total.bytes = total.bytes.saturating_add(below.bytes);
                 }
@@ -402,8 +369,8 @@ fn measure_directory(
             _ if rules.ignores(&child) => {}
             kind => {
                 total.entries += 1;
-                if kind == FileType::RegularFile {
-                    total.bytes = total.bytes.saturating_add(stat.st_size as u64);
+                if kind == Type::File {
+                    total.bytes = total.bytes.saturating_add(stat.size);
                 }
             }
         }

@@ -3,7 +3,6 @@
 use std::{
     fs::File,
     io::{self, Read, Write},
-    os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
     path::Path,
     sync::{
         Arc, Mutex,
@@ -15,11 +14,11 @@ use overside_sync_core::{
     Digest, RelativePath, Rules, Side,
     wire::{Answer, BLOCK, Kind, LONGEST, MOST_CHUNKS, PROTOCOL, Question},
 };
-use rustix::fs::{Gid, Uid};
 
 use crate::{
     chunks::{self, Index},
-    endpoint::{Endpoint, Failure, Owner},
+    endpoint::{Endpoint, Failure},
+    files::{Owner, make_directories, path_of},
     frames::{Receiver, Sender},
     lock,
     scan::Changes,
@@ -77,11 +76,11 @@ fn converse<W: Write + Send + 'static>(
             Question::Open { .. } => return Err(invalid("the root is open")),
             Question::Rules { text, masks } => endpoint.set_rules(Rules::new(&text, masks).0),
             Question::Owner { user, group } => {
-                endpoint.set_owner(Owner { user: Uid::from_raw(user), group: Gid::from_raw(group) })?;
+                endpoint.set_owner(Owner::new(user, group))?;
             }
             Question::Scan { whole } => {
                 let mut changes = std::mem::take(&mut later);
-                changes.extend(endpoint.scan(whole)?);
+                changes.extend(endpoint.scan(whole, None)?);
                 tell(&mut lock(answers), changes, Vec::new(), endpoint.is_watched())?;
             }
             Question::Own { path, digest, uses } => {
@@ -133,7 +132,7 @@ fn converse<W: Write + Send + 'static>(
                 let few = std::mem::take(&mut steps) <= LOOKED_AT;
                 // Told when the laptop asks next: what a step has brought was common to both sides once, and what somebody made of
                 // it since is a newer version, no other one.
-                later.extend(if few { endpoint.scan(false)? } else { Changes::new() });
+                later.extend(if few { endpoint.scan(false, None)? } else { Changes::new() });
                 if !few || !later.is_empty() {
                     lock(answers).send(&Answer::Changed)?;
                 }
@@ -164,7 +163,7 @@ fn open<W: Write + Send + 'static>(
     answers: &Answers<W>,
     quiet: &Arc<AtomicBool>,
 ) -> io::Result<Endpoint> {
-    let path = roots.join(std::ffi::OsStr::from_bytes(root.as_bytes()));
+    let path = path_of(roots, root);
     match kind {
         Kind::Directory => make_directories(&path)?,
         Kind::File => {
@@ -190,10 +189,6 @@ fn open<W: Write + Send + 'static>(
         }
     };
     Endpoint::open(path, kind, &stage, Side::Environment, changed)
-}
-
-fn make_directories(path: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(path)
 }
 
 fn tell<W: Write>(

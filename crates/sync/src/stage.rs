@@ -4,24 +4,21 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::fs::FileExt,
-    },
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use overside_sync_core::Digest;
-use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags, fsync, openat, unlinkat},
-    io::Errno,
-};
+
+use crate::files::{Directory, read_exact_at};
 
 /// A run of zeros that is left out of a file, in bytes; a file system's usual block.
 const HOLE: usize = 4096;
 /// Read at a time.
 const PART: usize = 256 * 1024;
+
+/// Permissions of the directory: nobody else has to look into it.
+const PRIVATE: u16 = 0o700;
 
 /// Distinguishes files that are being made.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -30,7 +27,7 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 #[derive(Debug)]
 pub(crate) struct Stage {
     path: PathBuf,
-    directory: OwnedFd,
+    directory: Directory,
     /// Names of the contents that wait here.
     held: BTreeMap<Digest, String>,
     /// The one that came last is still open: most are wanted at once.
@@ -47,14 +44,13 @@ impl Stage {
             _ => {}
         }
         fs_err::create_dir_all(&path)?;
-        rustix::fs::chmod(&path, Mode::RWXU)?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let directory = openat(CWD, &path, flags, Mode::empty())?;
+        let directory = Directory::open(&path)?;
+        directory.set_mode(PRIVATE)?;
         Ok(Self { path, directory, held: BTreeMap::new(), last: None })
     }
 
-    pub(crate) fn directory(&self) -> BorrowedFd<'_> {
-        self.directory.as_fd()
+    pub(crate) const fn directory(&self) -> &Directory {
+        &self.directory
     }
 
     /// A name that nothing has.
@@ -78,8 +74,7 @@ impl Stage {
             }
             last => {
                 self.last = last;
-                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                openat(&self.directory, name.as_str(), flags, Mode::empty())?.into()
+                self.directory.open_to_dress(name.as_bytes())?
             }
         };
         Ok(Some((name, file)))
@@ -100,13 +95,13 @@ impl Stage {
 
     /// A file that nobody else sees.
     pub(crate) fn create(&self, name: &str) -> io::Result<File> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(openat(&self.directory, name, flags, Mode::RUSR | Mode::WUSR)?.into())
+        self.directory.create(name.as_bytes())
     }
 
     pub(crate) fn remove(&self, name: &str) {
-        match unlinkat(&self.directory, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
+        match self.directory.remove(name.as_bytes()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => tracing::warn!(%error, name, "a staged file stays"),
         }
     }
@@ -127,7 +122,7 @@ impl Stage {
         }
         incoming.close()?;
         if durable {
-            fsync(&incoming.file)?;
+            incoming.file.sync_all()?;
         }
         if let Some(before) = self.held.insert(incoming.digest, incoming.name) {
             self.remove(&before);
@@ -208,7 +203,7 @@ impl Incoming {
         let mut buffer = vec![0; PART.min(left)];
         while left > 0 {
             let part = left.min(PART);
-            base.read_exact_at(&mut buffer[..part], offset)?;
+            read_exact_at(base, &mut buffer[..part], offset)?;
             self.write(&buffer[..part])?;
             offset += part as u64;
             left -= part;

@@ -433,11 +433,12 @@ impl Driver {
             || (flushes > 0 && !self.is_watched())
             || self.failed >= SURE
             || self.last_whole.elapsed() >= self.whole_every();
-        let environment = self.changed[1] || self.failed > 0 || flushes > 0;
+        let environment = self.changed[1] || self.failed > 0;
         let Some(conversation) = &mut self.conversation else { return };
         self.changed = [false; 2];
-        let extent = match (whole, environment) {
-            (true, _) => Extent::Whole,
+        let extent = match (flushes > 0, environment) {
+            _ if whole => Extent::Whole,
+            (true, _) => Extent::Now,
             (false, true) => Extent::Both,
             (false, false) => Extent::Laptop,
         };

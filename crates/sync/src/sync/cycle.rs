@@ -39,6 +39,8 @@ const KEEP_WITHIN: Duration = Duration::from_secs(5);
 pub(super) enum Extent {
     /// Everything.
     Whole,
+    /// What was changed on both sides up to now.
+    Now,
     /// What is said to have changed on both sides.
     Both,
     /// What is said to have changed on the laptop: that the environment has changed, its side of a step notices.
@@ -113,7 +115,7 @@ impl Cycle {
         setup: Setup,
         status: Arc<Mutex<Status>>,
         changed: Box<dyn Fn() + Send>,
-        hint: impl Fn() + Send + 'static,
+        hint: impl Fn() + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let laptop = Endpoint::open(setup.laptop.clone(), setup.kind, &setup.stage, Side::Laptop, hint)?;
         let kept = Kept::read(setup.ancestor.clone());
@@ -237,7 +239,7 @@ impl Cycle {
             // Everything is told anew.
             self.conflicts.clear();
         }
-        let changes = self.laptop.scan(whole)?;
+        let changes = self.laptop.scan(whole, self.ancestor.as_ref())?;
         self.note(&changes);
         Ok(())
     }
@@ -320,7 +322,8 @@ impl Cycle {
             conversation.ask(&Question::Scan { whole: extent == Extent::Whole })?;
             conversation.flush()?;
             // Both sides at the same time.
-            let scanned = self.scan(extent == Extent::Whole);
+            let late = extent == Extent::Now && !self.laptop.is_prompt();
+            let scanned = self.scan(extent == Extent::Whole || late);
             conversation.take(&mut self.environment, most)?;
             scanned?;
         } else {
