@@ -33,6 +33,14 @@ pub fn peer(stream: &Stream) -> Option<u32> {
     stream.peer_cred().ok()?.pid().and_then(|pid| pid.try_into().ok())
 }
 
+/// What brings a hangup about. Linux tells it whatever is asked for, and urgent data, which is asked for, does not exist on
+/// these sockets.
+#[cfg(target_os = "linux")]
+const HANGUP: Interest = Interest::PRIORITY;
+/// The end of writing, which macOS tells with the peer's closing and not with the end of its input.
+#[cfg(not(target_os = "linux"))]
+const HANGUP: Interest = Interest::WRITABLE;
+
 /// The peer's closing of a socket altogether, which the kernel tells apart from the end of its input.
 #[derive(Debug)]
 pub(super) struct Hangup(AsyncFd<OwnedFd>);
@@ -41,14 +49,18 @@ impl Hangup {
     #[expect(unsafe_code, reason = "tokio has no safe way to register a descriptor of one's own")]
     pub(super) fn of(stream: &Stream) -> io::Result<Self> {
         let fd = stream.as_fd().try_clone_to_owned()?;
-        // A hangup is told whatever is asked for, and urgent data, which is asked for, does not exist on these sockets.
         // SAFETY: the descriptor is owned by the AsyncFd from here on, and open until it is dropped.
-        Ok(Self(unsafe { AsyncFd::register_with_interest(fd, Interest::PRIORITY) }?))
+        Ok(Self(unsafe { AsyncFd::register_with_interest(fd, HANGUP) }?))
     }
 
     pub(super) async fn wait(&self) {
         // An error can only mean that the runtime is ending.
-        let _ = self.0.ready(Interest::PRIORITY).await;
+        while let Ok(mut told) = self.0.ready(HANGUP).await {
+            if cfg!(target_os = "linux") || told.ready().is_write_closed() {
+                return;
+            }
+            told.clear_ready();
+        }
     }
 
     /// Whether nothing that the peer sent is unread.
