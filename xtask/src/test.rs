@@ -5,8 +5,8 @@ mod foreign;
 mod fuzz;
 mod guard;
 mod package;
+mod platforms;
 mod tally;
-mod windows;
 
 use std::{path::PathBuf, process::Command};
 
@@ -43,8 +43,8 @@ enum Part {
     Conformance,
     /// Every fuzz target under libFuzzer for --seconds; only when it is named
     Fuzz,
-    /// What speaks through named pipes, as Windows programs under wine; only when it is named
-    Windows,
+    /// Everything compiled for Windows and macOS, and named pipes under wine; only when it is named
+    Platforms,
     /// The agent for other kinds of machines, under emulation; only when it is named
     Foreign,
     /// The .deb on a clean Debian, the .rpm beside it; only when it is named
@@ -55,7 +55,7 @@ enum Part {
 
 /// Parts that run only when they are named.
 const ONLY_NAMED: [Part; 6] =
-    [Part::Conformance, Part::Fuzz, Part::Windows, Part::Foreign, Part::Package, Part::Session];
+    [Part::Conformance, Part::Fuzz, Part::Platforms, Part::Foreign, Part::Package, Part::Session];
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -102,7 +102,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             Part::Desktop => session.desktop(),
             Part::Conformance => session.conformance(),
             Part::Fuzz => session.fuzz(options.seconds),
-            Part::Windows => session.windows(),
+            Part::Platforms => session.platforms(),
             Part::Foreign => session.foreign(),
             Part::Package => session.package(),
             Part::Session => session.histories(options.histories),
@@ -131,7 +131,7 @@ impl<'a> Session<'a> {
             Part::E2e => 2,
             Part::Foreign => 3,
             Part::Conformance => 3,
-            Part::Windows => 4,
+            Part::Platforms => 7,
             Part::Package => crate::package::STEPS + 2,
             Part::Fuzz => 1 + fuzz::targets(&workspace.root).map_or(0, |names| names.len()),
         };
@@ -152,7 +152,8 @@ impl<'a> Session<'a> {
     fn prepare(&mut self, parts: &[Part]) -> Result<()> {
         let engines =
             parts.iter().any(|part| matches!(part, Part::Agent | Part::E2e | Part::Desktop | Part::Conformance));
-        let desktop = parts.iter().any(|part| matches!(part, Part::Lint | Part::Desktop | Part::Package));
+        let desktop =
+            parts.iter().any(|part| matches!(part, Part::Lint | Part::Desktop | Part::Package | Part::Platforms));
         let mut sets = vec![packages::BUILD];
         if engines {
             sets.extend([packages::RUNNER, packages::ENGINE_TESTS]);
@@ -172,8 +173,8 @@ impl<'a> Session<'a> {
         if parts.contains(&Part::Conformance) {
             sets.push(packages::CONFORMANCE);
         }
-        if parts.contains(&Part::Windows) {
-            sets.push(windows::packages());
+        if parts.contains(&Part::Platforms) {
+            sets.push(platforms::packages());
         }
         if desktop || parts.iter().any(|part| matches!(part, Part::Ui | Part::Conformance)) {
             sets.push(node::packages());

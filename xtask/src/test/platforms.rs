@@ -1,8 +1,11 @@
-//! What speaks through named pipes, as Windows programs under wine: pipes behave there as on Windows but for what the tests
-//! name themselves.
+//! Other systems than Linux, as far as a Linux machine tells: everything is compiled for Windows and macOS, and what speaks
+//! through named pipes is run as Windows programs under wine. Pipes behave there as on Windows but for what the tests name
+//! themselves.
 
 use std::{
+    fs::Permissions,
     io::Write as _,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -11,13 +14,18 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{Session, tally};
 use crate::{
-    artifacts::cargo,
+    artifacts::{self, cargo},
     command,
     packages::{self, Package},
     workspace::{self, Workspace},
 };
 
-const TARGET: &str = "x86_64-pc-windows-gnu";
+const WINDOWS: &str = "x86_64-pc-windows-gnu";
+const MACOS: &str = "aarch64-apple-darwin";
+/// The same in the names of variables.
+const VARIABLE: &str = "aarch64_apple_darwin";
+/// What all the others are compiled with.
+const PROGRAMS: &[&str] = &["overside-cli", super::DESKTOP];
 const PACKAGES: &[&str] = &["overside-io", "overside-proxy", "overside-control"];
 const COMPILER: &str = "x86_64-w64-mingw32-gcc";
 /// Debian gives these no place on the search path.
@@ -34,13 +42,40 @@ __declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE bytes, SIZE_T count)
 }
 ";
 
+/// A C compiler for a system whose headers are nowhere to be had: it makes the file that is asked for, and nothing in it.
+const NO_COMPILER: &str = "\
+#!/bin/sh
+while [ $# -gt 0 ]; do
+    case $1 in
+        -o) shift; : > \"$1\" ;;
+        -o*) : > \"${1#-o}\" ;;
+        *.a) : > \"$1\" ;;
+    esac
+    shift
+done
+";
+
 /// What these tests are built and run with.
 pub(super) fn packages() -> &'static [Package] {
-    if has_standard_library() { packages::WINE } else { packages::WINE_AND_RUST }
+    let all = [WINDOWS, MACOS].into_iter().all(has_standard_library);
+    if all { packages::WINE } else { packages::WINE_AND_RUST }
 }
 
 impl Session<'_> {
-    pub(super) fn windows(&mut self) {
+    pub(super) fn platforms(&mut self) {
+        let workspace = self.workspace;
+        // Tauri embeds the built UI, so that its crate does not compile without.
+        self.check("UI build", || artifacts::ui(workspace));
+        self.check("compiled for Windows", || command::stream(&mut check(workspace, WINDOWS)));
+        self.check("compiled for macOS", || {
+            let compiler = no_compiler(workspace)?;
+            let mut check = check(workspace, MACOS);
+            command::stream(check.env(format!("CC_{VARIABLE}"), &compiler).env(format!("AR_{VARIABLE}"), &compiler))
+        });
+        self.windows();
+    }
+
+    fn windows(&mut self) {
         let prepared = self.steps.loud("wine", || Ok((prepare()?, tempfile::tempdir()?)));
         let (prefix, temporary) = match prepared {
             Ok(prepared) => prepared,
@@ -66,27 +101,50 @@ impl Session<'_> {
     }
 }
 
-/// `cargo test` with a compiler that has Windows' standard library, or with Debian's, which can build it. In a target
-/// directory of its own, since the compiler may be another one.
+/// Tests for Windows.
 fn for_windows(workspace: &Workspace) -> Command {
-    let mut command = cargo(workspace, "test");
-    if !has_standard_library() {
-        command = Command::new("/usr/bin/cargo");
-        command.args(["test", "-Zbuild-std"]).current_dir(&workspace.root);
-        // Building the standard library is not stable.
-        command.env("RUSTC_BOOTSTRAP", "1").env("RUSTC", "/usr/bin/rustc").env("PATH", "/usr/bin:/bin");
-    }
-    command.args(["--target", TARGET, "--lib", "--tests", "--no-fail-fast"]);
+    let mut command = cargo_for(workspace, WINDOWS, "test");
+    command.args(["--lib", "--tests", "--no-fail-fast"]);
     command.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
-    command.env("CARGO_TARGET_DIR", workspace.target.join("windows"));
     command.env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", WINE);
     command
 }
 
+/// Compiles all that is made for a system, and links nothing.
+fn check(workspace: &Workspace, target: &str) -> Command {
+    let mut command = cargo_for(workspace, target, "check");
+    command.args(PROGRAMS.iter().flat_map(|package| ["--package", package]));
+    command
+}
+
+/// `cargo` with a compiler that has the system's standard library, or with Debian's, which can build it. In a target directory
+/// of its own, since the compiler may be another one.
+fn cargo_for(workspace: &Workspace, target: &str, what: &str) -> Command {
+    let mut command = cargo(workspace, what);
+    if !has_standard_library(target) {
+        command = Command::new("/usr/bin/cargo");
+        command.args([what, "-Zbuild-std"]).current_dir(&workspace.root);
+        // Building the standard library is not stable.
+        command.env("RUSTC_BOOTSTRAP", "1").env("RUSTC", "/usr/bin/rustc").env("PATH", "/usr/bin:/bin");
+    }
+    let system = if target == WINDOWS { "windows" } else { "macos" };
+    command.args(["--target", target]).env("CARGO_TARGET_DIR", workspace.target.join(system));
+    command
+}
+
 /// Whether the developer's own compiler has it: `rustup target add` brings it.
-fn has_standard_library() -> bool {
-    let place = command::capture(Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]));
+fn has_standard_library(target: &str) -> bool {
+    let place = command::capture(Command::new("rustc").args(["--print", "target-libdir", "--target", target]));
     place.is_ok_and(|place| Path::new(String::from_utf8_lossy(&place.stdout).trim()).is_dir())
+}
+
+/// Lays down the compiler that compiles nothing.
+fn no_compiler(workspace: &Workspace) -> Result<PathBuf> {
+    let path = workspace.target.join("macos/no-compiler");
+    fs_err::create_dir_all(workspace.target.join("macos"))?;
+    fs_err::write(&path, NO_COMPILER)?;
+    fs_err::set_permissions(&path, Permissions::from_mode(0o755))?;
+    Ok(path)
 }
 
 /// Wine's directory with everything in it that the tests need.
