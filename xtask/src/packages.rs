@@ -85,6 +85,9 @@ pub(crate) const LOAD: &[Package] = &[Always("curl"), Always("wrk")];
 /// What bind mounts are measured beside.
 pub(crate) const COPIES: &[Package] = &[Always("rsync"), Always("inotify-tools")];
 
+/// What mounts file systems that are not like Linux's.
+pub(crate) const FILE_SYSTEMS: &[Package] = &[Always("exfat-fuse"), Always("exfatprogs"), Always("ntfs-3g")];
+
 /// What builds agents for other kinds of machines.
 pub(crate) const FOREIGN: &[Package] = &[Always("gcc-aarch64-linux-gnu"), Always("libc6-dev-arm64-cross")];
 

@@ -164,6 +164,9 @@ impl<'a> Session<'a> {
         if parts.iter().any(|part| matches!(part, Part::Desktop | Part::Package)) {
             sets.push(packages::DESKTOP_TESTS);
         }
+        if parts.contains(&Part::Unit) {
+            sets.push(packages::FILE_SYSTEMS);
+        }
         if parts.contains(&Part::Package) {
             sets.extend([packages::PACKAGING, packages::PACKAGE_TESTS, packages::FOREIGN]);
         }

@@ -29,6 +29,13 @@ pub enum HeldBack {
     Link,
 }
 
+impl HeldBack {
+    /// Whether a content is nowhere else than in the environment.
+    pub const fn has_content(&self) -> bool {
+        !matches!(self, Self::Link)
+    }
+}
+
 impl fmt::Display for HeldBack {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

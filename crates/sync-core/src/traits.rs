@@ -51,7 +51,7 @@ pub struct Traits {
     pub no_links: bool,
     /// It does not keep which files may be executed: every file has the same permissions there.
     pub no_permissions: bool,
-    /// Times are rounded by less than this, in nanoseconds; 0 where they are kept.
+    /// Times are rounded by less than this, in nanoseconds; 0 where they are kept, `u64::MAX` where they cannot be set.
     pub rounding: u64,
 }
 

@@ -6,13 +6,13 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    path::RelativePath,
+    path::{Name, RelativePath},
     reconcile::Step,
     tree::{Digest, Entry},
 };
 
 /// Changes with every change to these messages: both ends are of one version.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// Most bytes of content in one message.
 pub const BLOCK: usize = 128 * 1024;
@@ -123,6 +123,14 @@ pub enum Question {
     Abandon,
     /// A step to be done now. What became of it is told after [`Question::Apply`].
     Step(Step),
+    /// An entry has another name on the laptop, whose file system takes both for one. Answered by [`Answer::Failed`] if it cannot
+    /// be renamed, and [`Answer::Scanned`].
+    Rename {
+        /// Where it is.
+        path: RelativePath,
+        /// What it is to be called, in the same directory.
+        to: Name,
+    },
     /// All steps were said. Answered by [`Answer::Failed`] for each that could not be done, then as a scan.
     Apply,
     /// A chunk that the laptop has of the file that it wants next.

@@ -7,11 +7,13 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use overside_sync_core::{Digest, Entry, File, Name, Node, RelativePath, Side, Step, TEMPORARY};
+use overside_sync_core::{Digest, Entry, File, HeldBack, Name, Node, RelativePath, Side, Step, TEMPORARY, Traits};
 
 use crate::{
     endpoint::Failure,
-    files::{Directory, Owner, Spot, Stat, Type, dress, is_changed, is_unsupported, look, open_file, stat_of},
+    files::{
+        Directory, Owner, Spot, Stat, Type, dress, has_exactly, is_changed, is_unsupported, look, open_file, stat_of,
+    },
     root::Root,
     scan::{Changes, read_file},
     stage::Stage,
@@ -24,12 +26,18 @@ const SAME: Duration = Duration::from_millis(20);
 enum Obstacle {
     /// Somebody was quicker.
     Changed,
+    /// There is something where nothing is to be.
+    Taken,
     Failed(io::Error),
 }
 
 impl From<io::Error> for Obstacle {
     fn from(error: io::Error) -> Self {
-        if is_changed(&error) { Self::Changed } else { Self::Failed(error) }
+        match error.kind() {
+            io::ErrorKind::AlreadyExists => Self::Taken,
+            _ if is_changed(&error) => Self::Changed,
+            _ => Self::Failed(error),
+        }
     }
 }
 
@@ -42,6 +50,8 @@ pub(crate) struct Work {
     open: Option<(RelativePath, Directory, Instant)>,
     /// Directories whose permissions come last, so that they do not stand in the way.
     modes: Vec<(RelativePath, u16)>,
+    /// Directories that this file system cannot have, so that nothing comes to lie in them.
+    unfit: Vec<RelativePath>,
     changes: Changes,
     failures: Vec<Failure>,
 }
@@ -61,26 +71,51 @@ pub(crate) struct Applying<'a> {
     pub(crate) tree: &'a mut Option<Node>,
     pub(crate) owner: Option<Owner>,
     pub(crate) side: Side,
+    pub(crate) traits: &'a Traits,
     pub(crate) work: &'a mut Work,
 }
 
 impl Applying<'_> {
     /// Does one; what goes wrong is told at the end.
     pub(crate) fn step(&mut self, step: &Step) {
+        if self.work.unfit.iter().any(|directory| step.path.is_within(directory)) {
+            return;
+        }
         let done = match step.path.split() {
             Some((parent, name)) => self.below(step, &parent, &name),
             None => self.at_root(step),
         };
-        match done {
-            Ok(()) => {}
-            Err(Obstacle::Changed) => self.work.failures.push(Failure {
-                path: step.path.clone(),
-                reason: "it was changed meanwhile".to_owned(),
-                passes: true,
-            }),
-            Err(Obstacle::Failed(error)) => {
-                self.work.failures.push(Failure { path: step.path.clone(), reason: error.to_string(), passes: false });
+        let Err(obstacle) = done else { return };
+        let held = self.holds_back(step, &obstacle);
+        let (reason, passes) = match (&held, obstacle) {
+            (Some(held), _) => (held.to_string(), false),
+            (None, Obstacle::Changed | Obstacle::Taken) => ("it was changed meanwhile".to_owned(), true),
+            (None, Obstacle::Failed(error)) => (error.to_string(), false),
+        };
+        if held.is_some() && matches!(step.new, Some(Entry::Directory(_))) {
+            self.work.unfit.push(step.path.clone());
+        }
+        self.work.failures.push(Failure { path: step.path.clone(), reason, passes, held });
+    }
+
+    /// Whether something new cannot be made because of its name: the file system does not take it, or finds another entry
+    /// under it.
+    fn holds_back(&self, step: &Step, obstacle: &Obstacle) -> Option<HeldBack> {
+        if self.side != Side::Laptop || step.old.is_some() || step.new.is_none() {
+            return None;
+        }
+        match obstacle {
+            Obstacle::Failed(error) => {
+                matches!(error.kind(), io::ErrorKind::InvalidFilename | io::ErrorKind::InvalidInput)
+                    .then_some(HeldBack::Name)
             }
+            Obstacle::Taken => {
+                let (parent, name) = step.path.split()?;
+                let directory = self.root.open_directory(&parent).ok()?;
+                let is_other = !has_exactly(&directory, name.as_bytes()).ok()?;
+                is_other.then_some(HeldBack::SameName(None))
+            }
+            Obstacle::Changed => None,
         }
     }
 
@@ -88,10 +123,13 @@ impl Applying<'_> {
     pub(crate) fn finish(self) -> (Changes, Vec<Failure>) {
         let mut work = std::mem::take(self.work);
         work.modes.sort();
+        if self.traits.no_permissions {
+            work.modes.clear();
+        }
         for (path, mode) in work.modes.into_iter().rev() {
             let set = self.root.open_directory(&path).and_then(|directory| directory.set_mode(mode));
             if let Err(error) = set {
-                work.failures.push(Failure { path, reason: error.to_string(), passes: false });
+                work.failures.push(Failure { path, reason: error.to_string(), passes: false, held: None });
             }
         }
         self.stage.clear();
@@ -149,6 +187,10 @@ impl Applying<'_> {
     }
 
     fn below(&mut self, step: &Step, parent: &RelativePath, name: &Name) -> Result<(), Obstacle> {
+        // Where names are alike, a path may lead into another directory than the one that was to be made.
+        if self.side == Side::Laptop && step.old.is_none() && self.known(parent).and_then(Node::directory).is_none() {
+            return Err(Obstacle::Changed);
+        }
         let (path, directory, opened) = match self.work.open.take() {
             Some((path, directory, opened)) if path == *parent && opened.elapsed() < SAME => (path, directory, opened),
             _ => (parent.clone(), self.root.open_directory(parent)?, Instant::now()),
@@ -228,7 +270,7 @@ impl Applying<'_> {
         let placed = self.place(spot, path, &made, step.old.is_some());
         // What was there before lies here now, or what was made still does.
         self.stage.remove(&made);
-        placed?;
+        let stat = placed?.unwrap_or(stat);
         let entry = match &step.new {
             Some(Entry::File(file)) => Some(Entry::File(written(file, &stat, look(spot)?.as_ref()))),
             other => other.clone(),
@@ -237,24 +279,34 @@ impl Applying<'_> {
         Ok(())
     }
 
-    /// Moves what was made to its place, which is empty or has what is known.
-    fn place(&self, spot: &Spot<'_>, path: &RelativePath, made: &str, replaces: bool) -> Result<(), Obstacle> {
+    /// Moves what was made to its place, which is empty or has what is known. A copy of it may have come there instead, which is
+    /// returned as its file system has it.
+    fn place(
+        &self,
+        spot: &Spot<'_>,
+        path: &RelativePath,
+        made: &str,
+        replaces: bool,
+    ) -> Result<Option<Stat>, Obstacle> {
         let made = Spot { directory: self.stage.directory(), name: made.as_bytes() };
         match self.swap(&made, spot, path, replaces) {
             Err(Obstacle::Failed(error)) if is_unsupported(&error) => {}
-            placed => return placed,
+            placed => return placed.map(|()| None),
         }
         let near = [TEMPORARY.as_bytes(), made.name].concat();
         let near = Spot { directory: spot.directory, name: &near };
-        let placed = self.copy_near(&made, &near).and_then(|()| match self.swap(&near, spot, path, replaces) {
+        let placed = self.copy_near(&made, &near).and_then(|stat| match self.swap(&near, spot, path, replaces) {
             Err(Obstacle::Failed(error)) if is_unsupported(&error) => {
-                let there = look(spot)?.is_some();
-                if there != replaces || (replaces && !self.is_the_same(spot, path)?) {
-                    return Err(Obstacle::Changed);
+                match (look(spot)?.is_some(), replaces) {
+                    (true, false) => return Err(Obstacle::Taken),
+                    (true, true) if self.is_the_same(spot, path)? => {}
+                    (false, false) => {}
+                    (_, true) => return Err(Obstacle::Changed),
                 }
-                Ok(near.directory.rename(near.name, spot)?)
+                near.directory.rename(near.name, spot)?;
+                Ok(stat)
             }
-            placed => placed,
+            placed => placed.map(|()| stat),
         });
         match near.directory.remove(near.name) {
             Ok(()) => {}
@@ -278,18 +330,24 @@ impl Applying<'_> {
         Err(Obstacle::Changed)
     }
 
-    /// Copies what was made to the directory where it is to be.
-    fn copy_near(&self, made: &Spot<'_>, near: &Spot<'_>) -> Result<(), Obstacle> {
+    /// Copies what was made to the directory where it is to be. Returns how a file is there.
+    fn copy_near(&self, made: &Spot<'_>, near: &Spot<'_>) -> Result<Option<Stat>, Obstacle> {
         if look(made)?.is_some_and(|stat| stat.kind == Type::Link) {
             let target = made.directory.read_link(made.name)?.ok_or(Obstacle::Changed)?;
-            return Ok(near.directory.make_link(near.name, &target)?);
+            near.directory.make_link(near.name, &target)?;
+            return Ok(None);
         }
         let (mut from, stat) = open_file(made)?;
         let mut to = near.directory.create(near.name)?;
         io::copy(&mut from, &mut to)?;
-        dress(&to, None, stat.mode(None), stat.modified)?;
+        dress(&to, None, self.mode(&to, stat.mode(None))?, stat.modified)?;
         to.sync_all()?;
-        Ok(())
+        Ok(Some(stat_of(&to)?))
+    }
+
+    /// The permissions that a file may be given, where it is to have these.
+    fn mode(&self, target: &std::fs::File, mode: u16) -> io::Result<u16> {
+        if self.traits.no_permissions { Ok(stat_of(target)?.mode(None)) } else { Ok(mode) }
     }
 
     /// Takes a file or a link away, if it is what is known.
@@ -364,7 +422,7 @@ impl Applying<'_> {
 
     /// Owner, permissions and time.
     fn dress(&self, target: &std::fs::File, file: &File) -> Result<(), Obstacle> {
-        Ok(dress(target, self.owner, file.mode, file.modified)?)
+        Ok(dress(target, self.owner, self.mode(target, file.mode)?, file.modified)?)
     }
 }
 

@@ -9,13 +9,15 @@ use std::{
 };
 
 use overside_sync_core::{
-    Count, Digest, Entry, File, Node, RelativePath, Rules, Side, Step,
+    Count, Digest, Entry, File, HeldBack, Name, Node, RelativePath, Rules, Side, Step, Traits,
     wire::{Kind, LONGEST},
 };
 
 use crate::{
     apply::{Applying, Work},
-    files::{Owner, Spot, open_file, stat_of},
+    files::{Owner, Spot, is_changed, is_unsupported, open_file, stat_of},
+    probe::probe,
+    rename::rename,
     root::Root,
     scan::{Changes, Scanner, measure},
     stage::{Incoming, Stage},
@@ -32,6 +34,8 @@ pub(crate) struct Failure {
     pub(crate) reason: String,
     /// Something was changed meanwhile: the next reading sees it.
     pub(crate) passes: bool,
+    /// It can never be done on this file system.
+    pub(crate) held: Option<HeldBack>,
 }
 
 /// A root and all that is known of it.
@@ -45,6 +49,9 @@ pub(crate) struct Endpoint {
     /// Hints that came while a scan was due that has not been done.
     hints: Hints,
     side: Side,
+    /// What the root's file system can hold, and whether that was tried. Only the laptop's is: the environment's is Linux's own.
+    traits: Traits,
+    tried: bool,
     /// The plan that is being carried out.
     work: Work,
 }
@@ -74,6 +81,8 @@ impl Endpoint {
             owner: None,
             hints: Hints { everywhere: true, ..Hints::default() },
             side,
+            traits: Traits::default(),
+            tried: false,
             work: Work::default(),
         })
     }
@@ -104,14 +113,14 @@ impl Endpoint {
         if let Some(watcher) = &self.watcher {
             hints.append(watcher.take());
         }
-        let whole = whole
-            || hints.everywhere
-            || self.tree.is_none()
-            || self.root.kind() == Kind::File
-            || !self.root.is_in_place();
+        let replaced = self.root.kind() == Kind::Directory && !self.root.is_in_place();
+        let whole = whole || hints.everywhere || self.tree.is_none() || self.root.kind() == Kind::File || replaced;
+        if whole {
+            self.root.look_again();
+            self.try_out(replaced);
+        }
         let mut scanner = Scanner::new(&self.rules, self.watcher.as_ref(), common);
         let result = if whole {
-            self.root.look_again();
             let before = self.tree.take();
             scanner.whole(&self.root, before).map(|tree| self.tree = tree)
         } else {
@@ -126,6 +135,37 @@ impl Endpoint {
                 Err(error)
             }
         }
+    }
+
+    /// Finds out what the root's file system can hold, if that is not known or it may be another one.
+    fn try_out(&mut self, again: bool) {
+        if self.side == Side::Laptop
+            && (again || !self.tried)
+            && let Ok(top) = self.root.top()
+        {
+            self.traits = probe(top, self.root.path(), self.stage.directory());
+            self.tried = true;
+        }
+    }
+
+    /// What the root's file system can hold, as far as that is known.
+    pub(crate) const fn traits(&self) -> &Traits {
+        &self.traits
+    }
+
+    /// Gives an entry another name in its directory.
+    pub(crate) fn rename(&mut self, path: &RelativePath, to: &Name) -> Result<(), Failure> {
+        let Some((directory, from)) = path.split() else { return Ok(()) };
+        let renamed = self.root.open_directory(&directory).and_then(|opened| rename(&opened, &from, to));
+        let (reason, passes) = match renamed {
+            Ok(true) => {
+                Node::rename(&mut self.tree, &directory, &from, to);
+                return Ok(());
+            }
+            Ok(false) => ("it was changed meanwhile".to_owned(), true),
+            Err(error) => (error.to_string(), is_changed(&error)),
+        };
+        Err(Failure { path: path.clone(), reason, passes, held: None })
     }
 
     /// How much lies in each directory, without reading any file.
@@ -152,13 +192,22 @@ impl Endpoint {
         // What could not be had was changed meanwhile: the next cycle keeps what it has become.
         let Some(staged) = self.stage.take(digest) else { return Ok(()) };
         let spot = Spot { directory: self.root.top()?, name: name.as_bytes() };
-        match self.stage.directory().rename_new(staged.as_bytes(), &spot) {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                self.stage.remove(&staged);
-                // By its name it has the same content.
-                if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) }
+        let kept = match self.stage.directory().rename_new(staged.as_bytes(), &spot) {
+            Err(error) if is_unsupported(&error) => {
+                let staged = Spot { directory: self.stage.directory(), name: staged.as_bytes() };
+                open_file(&staged).and_then(|(mut from, _)| {
+                    let mut to = spot.directory.create(spot.name)?;
+                    io::copy(&mut from, &mut to)?;
+                    to.sync_all()
+                })
             }
+            kept => kept,
+        };
+        self.stage.remove(&staged);
+        match kept {
+            // By its name it has the same content.
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
         }
     }
 
@@ -289,6 +338,7 @@ impl Endpoint {
             tree: &mut self.tree,
             owner: self.owner,
             side: self.side,
+            traits: &self.traits,
             work: &mut self.work,
         }
     }

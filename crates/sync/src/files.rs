@@ -17,6 +17,9 @@ pub(crate) use unix::*;
 /// A system's clock for files may be behind by this: on Linux one of its ticks, and HZ is 100 at least.
 const TICK: Duration = Duration::from_millis(20);
 
+/// The same where times are whole seconds: some file systems count in steps of two.
+const COARSE_TICK: Duration = Duration::from_millis(2_020);
+
 /// The permission that says whether a file may be written, where there is but one.
 pub(crate) const WRITABLE: u16 = 0o200;
 
@@ -67,7 +70,9 @@ impl Stat {
 
     /// By what a file is known again, if its last change is so long ago that another one would be seen; otherwise 0.
     pub(crate) fn stamp(&self, now: SystemTime) -> u64 {
-        let settled = now.checked_sub(TICK).and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+        let is_coarse = self.modified.nanoseconds == 0 && self.changed.nanoseconds == 0;
+        let tick = if is_coarse { COARSE_TICK } else { TICK };
+        let settled = now.checked_sub(tick).and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
         let before = |time: Time| {
             u64::try_from(time.seconds).map_or(true, |seconds| {
                 Duration::from_secs(seconds).saturating_add(Duration::from_nanos(time.nanoseconds.into())) < settled
@@ -108,4 +113,14 @@ pub(crate) fn open_file(spot: &Spot<'_>) -> io::Result<(std::fs::File, Stat)> {
 /// What is there, links themselves; none if nothing.
 pub(crate) fn look(spot: &Spot<'_>) -> io::Result<Option<Stat>> {
     spot.directory.look(spot.name)
+}
+
+/// Whether a directory has an entry of exactly this name. What is found under a name may have another one.
+pub(crate) fn has_exactly(directory: &Directory, name: &[u8]) -> io::Result<bool> {
+    for entry in directory.entries()? {
+        if entry?.name() == name {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

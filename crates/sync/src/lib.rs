@@ -10,6 +10,8 @@ mod chunks;
 mod endpoint;
 mod files;
 mod frames;
+mod probe;
+mod rename;
 mod root;
 mod scan;
 mod serve;

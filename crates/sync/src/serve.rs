@@ -125,6 +125,10 @@ fn converse<W: Write + Send + 'static>(
                 steps += 1;
                 endpoint.step(&step);
             }
+            Question::Rename { path, to } => {
+                let failures = endpoint.rename(&path, &to).err().into_iter().collect();
+                tell(&mut lock(answers), Changes::new(), failures, endpoint.is_watched())?;
+            }
             Question::Apply => {
                 base = None;
                 let (changes, failures) = endpoint.finish();
@@ -197,7 +201,7 @@ fn tell<W: Write>(
     failures: Vec<Failure>,
     watched: bool,
 ) -> io::Result<()> {
-    for Failure { path, mut reason, passes } in failures {
+    for Failure { path, mut reason, passes, .. } in failures {
         let mut end = reason.len().min(LONGEST / 64);
         while !reason.is_char_boundary(end) {
             end -= 1;

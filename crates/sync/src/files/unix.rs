@@ -18,8 +18,8 @@ use overside_sync_core::{PERMISSIONS, RelativePath, Time};
 use rustix::{
     fs::{
         AtFlags, CWD, Dir, DirEntry, FileType, Gid, Mode, OFlags, RawMode, RenameFlags, Timespec, Timestamps,
-        UTIME_OMIT, Uid, chownat, fchmod, fchown, fstat, fstatvfs, futimens, mkdirat, openat, readlinkat, renameat,
-        renameat_with, statat, symlinkat, unlinkat,
+        UTIME_NOW, Uid, chownat, fchmod, fchown, fstat, fstatvfs, futimens, linkat, mkdirat, openat, readlinkat,
+        renameat, renameat_with, statat, symlinkat, unlinkat,
     },
     io::Errno,
 };
@@ -135,6 +135,12 @@ impl Directory {
         there.is_some() && there == fstat(&self.0).ok().map(identity)
     }
 
+    /// Whether both are on one file system.
+    pub(crate) fn shares_file_system(&self, other: &Self) -> bool {
+        let device = |directory: &Self| fstat(&directory.0).ok().map(|stat| stat.st_dev);
+        device(self).is_some() && device(self) == device(other)
+    }
+
     pub(crate) fn entries(&self) -> io::Result<Entries> {
         Ok(Entries(Dir::read_from(&self.0)?))
     }
@@ -172,9 +178,19 @@ impl Directory {
         Ok(unlinkat(&self.0, name, AtFlags::empty())?)
     }
 
-    /// Moves a file or a link to a name that nothing has.
+    /// Moves something to a name that nothing has. Where the file system knows no such move a file gets a second name instead,
+    /// and loses the first.
     pub(crate) fn rename_new(&self, name: &[u8], to: &Spot<'_>) -> io::Result<()> {
-        Ok(renameat_with(&self.0, name, &to.directory.0, to.name, RenameFlags::NOREPLACE)?)
+        let error = match renameat_with(&self.0, name, &to.directory.0, to.name, RenameFlags::NOREPLACE) {
+            Ok(()) => return Ok(()),
+            Err(error @ (Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)) => error,
+            Err(error) => return Err(error.into()),
+        };
+        match linkat(&self.0, name, &to.directory.0, to.name, AtFlags::empty()) {
+            Ok(()) => self.remove(name),
+            Err(Errno::EXIST) => Err(Errno::EXIST.into()),
+            Err(_) => Err(error.into()),
+        }
     }
 
     /// Exchanges a file or a link with another one.
@@ -254,7 +270,8 @@ pub(crate) fn dress(file: &File, owner: Option<Owner>, mode: u16, modified: Time
     }
     fchmod(file, Mode::from_raw_mode(RawMode::from(mode)))?;
     let times = Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        // Some programs that serve file systems set both times or none.
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
         last_modification: Timespec { tv_sec: modified.seconds, tv_nsec: i64::from(modified.nanoseconds) },
     };
     Ok(futimens(file, &times)?)
@@ -303,5 +320,5 @@ pub(crate) fn is_exhausted(error: &io::Error) -> bool {
 
 /// Whether a move was to another file system, or the file system has no such kind of move.
 pub(crate) fn is_unsupported(error: &io::Error) -> bool {
-    is(error, &[Errno::XDEV, Errno::INVAL, Errno::NOSYS])
+    is(error, &[Errno::XDEV, Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP])
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use overside_sync_core::{
-    Digest, Node, RelativePath,
+    Digest, Name, Node, RelativePath,
     wire::{Answer, MOST_CHUNKS, PROTOCOL, Question},
 };
 
@@ -117,6 +117,24 @@ impl Conversation {
         self.flush()
     }
 
+    /// Gives an entry of the environment another name. Returns why that was not done.
+    pub(super) fn rename(
+        &mut self,
+        tree: &mut Option<Node>,
+        path: &RelativePath,
+        to: &Name,
+    ) -> Result<Option<Failure>, Lost> {
+        self.ask(&Question::Rename { path: path.clone(), to: to.clone() })?;
+        self.flush()?;
+        let failure = self.take(tree, 0)?.pop();
+        if failure.is_none()
+            && let Some((directory, name)) = path.split()
+        {
+            Node::rename(tree, &directory, &name, to);
+        }
+        Ok(failure)
+    }
+
     /// Whether the environment notices every change, by its own account.
     pub(super) const fn is_watched(&self) -> bool {
         self.watched
@@ -132,7 +150,7 @@ impl Conversation {
                     break;
                 }
                 Answer::Failed { path, reason, passes } if failures.len() < FAILURES => {
-                    failures.push(Failure { path, reason, passes });
+                    failures.push(Failure { path, reason, passes, held: None });
                 }
                 Answer::Failed { .. } => {}
                 Answer::Entry { path, entry } => {

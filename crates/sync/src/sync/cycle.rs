@@ -1,6 +1,7 @@
 //! One cycle: read, reconcile, carry, do.
 
 mod carry;
+mod odd;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,12 +11,13 @@ use std::{
 };
 
 use overside_sync_core::{
-    Count, Entry, Halt, IGNORE_FILE, Mode, Node, RelativePath, Rules, Side, agree, halt, is_conflict, reconcile,
-    unchanged,
+    Count, Entry, Halt, HeldBack, IGNORE_FILE, Mode, Node, RelativePath, Rules, Seen, Side, halt, is_conflict,
+    reconcile, unchanged,
     wire::{Kind, Question},
     without_removed,
 };
 
+use self::odd::{held_back, left};
 use super::{
     Phase, Progress, Setup, Status,
     ancestor::Kept,
@@ -27,6 +29,8 @@ use crate::{
     scan::Changes,
 };
 
+/// Plans of one cycle: what is done may make room for what was held back.
+const ROUNDS: usize = 4;
 /// Problems that are told.
 const PROBLEMS: usize = 100;
 /// The common state is written so seldom that one part in so many of the time goes into it.
@@ -102,6 +106,8 @@ pub(super) struct Cycle {
     uncounted: bool,
     /// The text of the file of rules; none while what is ignored is still to be told to both sides.
     rules: Option<String>,
+    /// What of the environment the laptop's file system refused when that was tried.
+    unfit: BTreeMap<RelativePath, HeldBack>,
     /// What a person has decided: whether to restore.
     decided: Option<bool>,
     /// When progress was told last.
@@ -133,6 +139,7 @@ impl Cycle {
             counting: Duration::ZERO,
             uncounted: false,
             rules: None,
+            unfit: BTreeMap::new(),
             decided: None,
             told: None,
             status,
@@ -330,33 +337,47 @@ impl Cycle {
             self.scan(false)?;
         }
         self.first_file();
-        self.agree();
-        if let Some((side, kind)) = halt(self.ancestor.as_ref(), self.laptop.tree(), self.environment.as_ref()) {
+        let mut failures = self.rename(conversation)?;
+        let mut seen = self.agree();
+        let (laptop, environment) = self.sides(seen.as_ref());
+        if let Some((side, kind)) = halt(self.ancestor.as_ref(), laptop, environment) {
+            let unsaved =
+                !unchanged(self.ancestor.as_ref(), environment) && (side, kind) != (Side::Environment, Halt::Emptied);
             match self.decided.take() {
                 None => {
                     self.tell(|status| status.phase = Phase::Halted(side, kind));
-                    let unsaved = !unchanged(self.ancestor.as_ref(), self.environment.as_ref())
-                        && (side, kind) != (Side::Environment, Halt::Emptied);
                     return Ok(Outcome::Stands { unsaved });
                 }
                 Some(true) => {
                     self.ancestor = None;
                     self.laptop.restore_root()?;
                     self.scan(true)?;
+                    seen = self.see();
                 }
                 Some(false) => {}
             }
         }
-        let plan = reconcile(self.ancestor.as_ref(), self.laptop.tree(), self.environment.as_ref(), self.setup.mode);
-        if plan.laptop.iter().chain(&plan.environment).any(|step| step.new.is_none()) {
-            let kept = without_removed(self.ancestor.as_ref(), &plan);
-            self.kept.write(kept.as_ref(), false)?;
-            self.unkept.get_or_insert_with(Instant::now);
+        for _ in 0..ROUNDS {
+            let (laptop, environment) = self.sides(seen.as_ref());
+            let plan = reconcile(self.ancestor.as_ref(), laptop, environment, self.setup.mode);
+            if plan.is_empty() {
+                break;
+            }
+            if plan.laptop.iter().chain(&plan.environment).any(|step| step.new.is_none()) {
+                let kept = without_removed(self.ancestor.as_ref(), &plan);
+                self.kept.write(kept.as_ref(), false)?;
+                self.unkept.get_or_insert_with(Instant::now);
+            }
+            failures.extend(self.carry_out(conversation, plan, seen.as_ref(), most)?);
+            let after = self.agree();
+            let is_as_before = !failures.is_empty() || held_back(after.as_ref()) == held_back(seen.as_ref());
+            seen = after;
+            if is_as_before {
+                break;
+            }
         }
-        let failures = if plan.is_empty() { Vec::new() } else { self.carry_out(conversation, plan, most)? };
-        self.agree();
-        self.tell_result(&failures);
-        let left = failures.iter().map(|failure| (failure.path.clone(), failure.reason.clone())).collect::<Vec<_>>();
+        self.tell_result(&failures, seen.as_ref());
+        let left = left(&failures, seen.as_ref());
         Ok(if left.is_empty() {
             Outcome::Alike
         } else if failures.iter().any(|failure| failure.passes) {
@@ -376,22 +397,18 @@ impl Cycle {
         }
     }
 
-    fn agree(&mut self) {
-        if agree(&mut self.ancestor, self.laptop.tree(), self.environment.as_mut()) && self.unkept.is_none() {
-            self.unkept = Some(Instant::now());
-        }
-    }
-
-    fn tell_result(&mut self, failures: &[Failure]) {
+    fn tell_result(&mut self, failures: &[Failure], seen: Option<&Seen>) {
         if self.count_due() == Some(Duration::ZERO) {
             self.count();
         }
         let (count, conflicts) = (self.count, self.conflicts.iter().take(PROBLEMS).cloned().collect());
+        let held = held_back(seen).iter();
         let problems = failures
             .iter()
             .filter(|failure| !failure.passes)
-            .take(PROBLEMS)
             .map(|failure| (failure.path.clone(), failure.reason.clone()))
+            .chain(held.map(|(path, reason)| (path.clone(), reason.to_string())))
+            .take(PROBLEMS)
             .collect();
         self.tell(|status| {
             status.phase = Phase::Alike;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use overside_sync_core::{
-    CONFLICT, Digest, Entry, File, Node, Plan, RelativePath, Step,
+    CONFLICT, Digest, Entry, File, Node, Plan, RelativePath, Seen, Step,
     wire::{Answer, BLOCK, Chunk, Kind, Question},
 };
 
@@ -45,16 +45,20 @@ impl Cycle {
     pub(super) fn carry_out(
         &mut self,
         conversation: &mut Conversation,
-        plan: Plan,
+        mut plan: Plan,
+        seen: Option<&Seen>,
         most: u64,
     ) -> Result<Vec<Failure>, Trouble> {
         let mut failures = Vec::new();
         self.keep_file_beside(conversation, &plan)?;
         if !plan.laptop.is_empty() {
-            self.pull(conversation, &plan.laptop)?;
-            let (changes, failed) = self.laptop.apply(&plan.laptop);
+            let planned = std::mem::take(&mut plan.laptop);
+            let by_other_names = seen.map(|seen| seen.steps_on_laptop(&planned, self.laptop.tree()));
+            let steps = by_other_names.as_ref().unwrap_or(&planned);
+            self.pull(conversation, steps)?;
+            let (changes, failed) = self.laptop.apply(steps);
             self.note(&changes);
-            failures.extend(failed);
+            failures.extend(self.learn(&planned, steps, failed));
         }
         if !plan.environment.is_empty() {
             self.push(conversation, plan.environment)?;
