@@ -27,5 +27,5 @@ pub use mounts::{BodyKind, Bound, HostBind, IfMissing, Refusal, laptop_binds, re
 pub use paths::Laptop;
 pub use ports::{Container, Published, Wanted};
 pub use restore::{Restorer, names_places};
-pub use route::{Class, IdleAnswer, Route, decode_path};
+pub use route::{Class, IdleAnswer, Route, decode_path, parameter};
 pub use users::User;

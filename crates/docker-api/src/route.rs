@@ -169,6 +169,11 @@ impl<'a> Route<'a> {
     }
 }
 
+/// A parameter's value in the query of a URI, decoded; the first, where it is there more than once.
+pub fn parameter<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
+    form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value)
+}
+
 /// The path of a URI with its percent-encoding undone, as the engine routes by it. Bytes that are no UTF-8 become U+FFFD.
 pub fn decode_path(path: &str) -> Cow<'_, str> {
     if !path.contains('%') {
@@ -259,6 +264,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_parameter_is_found_by_its_whole_name_and_decoded() {
+        let query = "names=x&name=a%2Db&name=c&empty";
+        assert_eq!(parameter(query, "name").as_deref(), Some("a-b"));
+        assert_eq!(parameter(query, "empty").as_deref(), Some(""));
+        assert_eq!(parameter(query, "nam"), None);
+        assert_eq!(parameter("", "name"), None);
+    }
 
     fn class(method: Method, path: &str) -> Class {
         Route::find(&method, path).class

@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use http::Method;
-use overside_docker_api::{BodyKind, Bound, Container, LocalAnswer, Route, User, created};
+use overside_docker_api::{BodyKind, Bound, Container, LocalAnswer, Route, User, created, parameter};
 use overside_model::Problem;
 use overside_proxy::{Around, Call, Flush, Keep};
 
@@ -90,7 +90,7 @@ impl Errand {
         let places = move || std::mem::take(&mut *places.lock().unwrap_or_else(PoisonError::into_inner));
         match self.body.filter(|_| bindings.files().is_some() && self.deed == Deed::Creates)? {
             BodyKind::Container => {
-                let name = parameter(call.query.unwrap_or_default(), "name").unwrap_or_default().to_owned();
+                let name = parameter(call.query.unwrap_or_default(), "name").unwrap_or_default().into_owned();
                 Some(Box::new(move |answer: LocalAnswer| {
                     let places = places();
                     if let Some(id) = created(&answer.body).filter(|_| !places.is_empty()) {
@@ -251,10 +251,6 @@ async fn owner(environment: &Environment, container: &Container) -> Option<(u32,
         User::Numbers(uid, gid) => Some((uid, gid)),
         User::Root | User::Named { .. } => None,
     }
-}
-
-fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
-    query.split('&').find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper::body::{Frame, Incoming};
-use overside_docker_api::{Restorer, Route, decode_path};
+use overside_docker_api::{Restorer, Route, decode_path, parameter};
 use overside_model::Problem;
 use tokio::sync::mpsc;
 
@@ -201,10 +201,6 @@ fn moment_after(lines: &[u8]) -> Option<String> {
 fn now() -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     format!("{}.{:09}", now.as_secs(), now.subsec_nanos())
-}
-
-fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
-    query.split('&').find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
 }
 
 /// The request's URI, asking from `moment` on. A `since` of the client's holds for the first engine only.

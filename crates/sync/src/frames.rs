@@ -17,6 +17,8 @@ const WORTH_COMPRESSING: usize = 256;
 const COMPRESSED: u32 = 1 << 31;
 /// The level at which zstd is quicker than a network.
 const LEVEL: i32 = 1;
+/// Most batches in a row that are not even tried, where those before them could not be compressed.
+const MOST_UNTRIED: u32 = 31;
 
 fn invalid(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
@@ -27,13 +29,46 @@ pub(crate) struct Sender<W, T> {
     writer: W,
     batch: Vec<u8>,
     compressor: zstd::bulk::Compressor<'static>,
+    untried: Untried,
     kind: PhantomData<fn(T)>,
+}
+
+/// How many batches are sent as they are, since those before them could not be compressed: videos, archives and images of disks
+/// come in long runs.
+#[derive(Debug, Default)]
+struct Untried {
+    left: u32,
+    last: u32,
+}
+
+impl Untried {
+    /// Whether the next batch is worth an attempt.
+    const fn is_over(&mut self) -> bool {
+        if self.left == 0 {
+            return true;
+        }
+        self.left -= 1;
+        false
+    }
+
+    /// An attempt made `length` bytes of `before`. After each that was not worth while about twice as many are left out.
+    const fn tried(&mut self, before: usize, length: usize) {
+        self.last = if length < before - before / 16 {
+            0
+        } else if 2 * self.last + 1 < MOST_UNTRIED {
+            2 * self.last + 1
+        } else {
+            MOST_UNTRIED
+        };
+        self.left = self.last;
+    }
 }
 
 impl<W: Write, T: Serialize> Sender<W, T> {
     pub(crate) fn new(writer: W) -> io::Result<Self> {
         let compressor = zstd::bulk::Compressor::new(LEVEL)?;
-        Ok(Self { writer, batch: Vec::with_capacity(LONGEST_BATCH), compressor, kind: PhantomData })
+        let batch = Vec::with_capacity(LONGEST_BATCH);
+        Ok(Self { writer, batch, compressor, untried: Untried::default(), kind: PhantomData })
     }
 
     /// Adds a message; it is sent with others, at the latest by [`Self::flush`].
@@ -55,8 +90,10 @@ impl<W: Write, T: Serialize> Sender<W, T> {
         if self.batch.is_empty() {
             return Ok(());
         }
-        let compressed = if self.batch.len() > WORTH_COMPRESSING {
-            Some(self.compressor.compress(&self.batch)?).filter(|compressed| compressed.len() < self.batch.len())
+        let compressed = if self.batch.len() > WORTH_COMPRESSING && self.untried.is_over() {
+            let compressed = self.compressor.compress(&self.batch)?;
+            self.untried.tried(self.batch.len(), compressed.len());
+            Some(compressed).filter(|compressed| compressed.len() < self.batch.len())
         } else {
             None
         };
@@ -131,5 +168,31 @@ impl<R: Read, T: DeserializeOwned> Receiver<R, T> {
         };
         self.next = 0;
         if self.batch.is_empty() { Err(invalid("an empty batch of messages")) } else { Ok(true) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_compressed_is_tried_rarely_and_what_can_be_is_tried_always() {
+        let attempts = |ratio: usize, batches: usize| {
+            let mut untried = Untried::default();
+            (0..batches)
+                .filter(|_| {
+                    let tried = untried.is_over();
+                    if tried {
+                        untried.tried(100, ratio);
+                    }
+                    tried
+                })
+                .count()
+        };
+        assert_eq!(attempts(50, 1000), 1000);
+        assert!((30..40).contains(&attempts(100, 1000)));
+        let mut untried = Untried { left: 0, last: MOST_UNTRIED };
+        untried.tried(100, 50);
+        assert!(untried.is_over());
     }
 }

@@ -23,6 +23,9 @@ use crate::{
 
 /// Read at a time.
 const CHUNK: usize = 256 * 1024;
+/// Files from this size on are hashed by several threads each, in parts of [`LARGE_CHUNK`] bytes.
+const LARGE: u64 = 8 << 20;
+const LARGE_CHUNK: usize = 1 << 20;
 
 /// Entries that differ from what was there before; a directory before what lies in it.
 pub(crate) type Changes = Vec<(RelativePath, Option<Entry>)>;
@@ -30,13 +33,19 @@ pub(crate) type Changes = Vec<(RelativePath, Option<Entry>)>;
 /// Reads a file to its end, but no further than it was long at the beginning: one that grows all the time has an end, too.
 pub(crate) fn digest(file: &mut OpenFile, size: u64) -> io::Result<(Digest, u64)> {
     let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; CHUNK.min(usize::try_from(size).unwrap_or(CHUNK)).max(1)];
+    let is_large = size >= LARGE;
+    let most = if is_large { LARGE_CHUNK } else { CHUNK };
+    let mut buffer = vec![0; most.min(usize::try_from(size).unwrap_or(most)).max(1)];
     let (mut file, mut length) = (file.take(size), 0);
     loop {
         match file.read(&mut buffer) {
             Ok(0) => return Ok((Digest(*hasher.finalize().as_bytes()), length)),
             Ok(count) => {
-                hasher.update(&buffer[..count]);
+                if is_large {
+                    hasher.update_rayon(&buffer[..count]);
+                } else {
+                    hasher.update(&buffer[..count]);
+                }
                 length += count as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
