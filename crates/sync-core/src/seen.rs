@@ -7,13 +7,14 @@
 //!   laptop has, or else the first by its bytes, is held; the others are held back;
 //! - a name that only changes its case or composition is a new name for the same thing, on either side: it is renamed on the
 //!   other one, with all that lies in it;
+//! - what is held back was never in common, should the laptop have had it on another file system;
 //! - what the laptop cannot keep of a file (permissions, parts of a second) is the environment's.
 
 use std::{collections::BTreeMap, fmt};
 
 use crate::{
     path::{Name, RelativePath},
-    reconcile::{Mode, Side, Step, unchanged},
+    reconcile::{Mode, Side, Step},
     traits::{Alike, Traits},
     tree::{Children, Directory, Link, Node, Unheld},
 };
@@ -105,6 +106,20 @@ impl Seen {
             real.push(self.names.get(&seen).unwrap_or(&name));
         }
         real
+    }
+
+    /// Forgets that both sides had what the laptop cannot have any more: that it is missing there is no deletion. Returns whether
+    /// there was such a thing.
+    pub fn forget(&self, ancestor: &mut Option<Node>) -> bool {
+        let mut changed = false;
+        for (path, _) in &self.held_back {
+            let is_known = ancestor.as_ref().is_some_and(|ancestor| ancestor.get(path).is_some());
+            if is_known && self.laptop.as_ref().is_none_or(|laptop| laptop.get(path).is_none()) {
+                Node::set(ancestor, path, None);
+                changed = true;
+            }
+        }
+        changed
     }
 
     /// The laptop's steps as they are to be done there. `laptop` is the side that was looked at.
@@ -352,9 +367,9 @@ impl Looking<'_> {
     }
 
     fn only_there<'a>(&self, path: &mut RelativePath, group: &Group<'a>, assigned: &mut Vec<Assigned<'a>>) {
-        let common = group.environment.iter().find(|name| group.ancestor.contains(name));
-        let first = || group.environment.iter().find(|name| self.refuses(path, name).is_none());
-        let held = common.or_else(first).map(|name| (*name).clone());
+        let fit: Vec<_> = group.environment.iter().filter(|name| self.refuses(path, name).is_none()).collect();
+        let common = fit.iter().find(|name| group.ancestor.contains(name));
+        let held = common.or(fit.first()).map(|name| (**name).clone());
         if let Some(name) = held.clone() {
             assigned.push(Assigned { name, laptop: None, environment: true, fate: Fate::Seen });
         }
@@ -376,9 +391,9 @@ impl Looking<'_> {
         };
         let (common, same) = (given_back(&group.ancestor), given_back(&group.environment));
         let other_common = group.ancestor.iter().find(|name| there.contains_key(**name)).copied();
-        // Its name, what it is called there while it waits, and what is there besides and is no more here.
-        let (name, waits, gone) = match (common, same, other_common) {
-            (Some(common), ..) if there.contains_key(common) => (common.clone(), None, None),
+        // Its name, and what it is called there while it waits.
+        let (name, waits) = match (common, same, other_common) {
+            (Some(common), ..) if there.contains_key(common) => (common.clone(), None),
             (Some(common), same, _) => {
                 let new = same.into_iter().chain(group.environment.iter().copied());
                 let is_new = |new: &&Name| !before.contains_key(*new) && self.refuses(path, new).is_none();
@@ -388,27 +403,21 @@ impl Looking<'_> {
                     let side = same.is_none().then_some(Side::Laptop);
                     self.rename(path, side, [common, real, new]);
                 }
-                (common.clone(), new.cloned(), None)
+                (common.clone(), new.cloned())
             }
-            (None, Some(same), other) => {
-                // What both had is deleted there, too, if nobody has changed it.
-                let is_gone = |other: &&Name| unchanged(before.get(*other), there.get(*other));
-                (same.clone(), None, other.filter(|other| *other != same).filter(is_gone).cloned())
-            }
+            // It may have had another one's name before: that one is held back from now on.
+            (None, Some(same), _) => (same.clone(), None),
             // The laptop has given it another name.
             (None, None, Some(other)) => {
                 let new = traits.elsewhere(real);
                 self.rename(path, Some(Side::Environment), [other, other, &new]);
-                (new, Some(other.clone()), None)
+                (new, Some(other.clone()))
             }
-            (None, None, None) => (traits.elsewhere(real), None, None),
+            (None, None, None) => (traits.elsewhere(real), None),
         };
-        let done = [Some(&name), waits.as_ref(), gone.as_ref()];
+        let done = [Some(&name), waits.as_ref()];
         let rest: Vec<_> = group.environment.iter().filter(|name| !done.contains(&Some(**name))).copied().collect();
         self.hold_back(path, &rest, Some(&name), assigned);
-        if let Some(name) = gone {
-            assigned.push(Assigned { name, laptop: None, environment: true, fate: Fate::Seen });
-        }
         let fate = || if waits.is_some() { Fate::Waits } else { Fate::Seen };
         let environment = group.environment.contains(&&name);
         assigned.push(Assigned { name, laptop: Some(real), environment, fate: fate() });

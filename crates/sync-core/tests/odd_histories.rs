@@ -114,7 +114,15 @@ enum Edit {
 #[derive(Debug, Clone)]
 enum Event {
     Edit(bool, Edit),
-    Cycle { laptop: Index, environment: Index, meanwhile: Vec<(bool, Edit)>, keeps: bool, complete: bool },
+    /// The laptop's files are copied to another file system, which takes the place of the first.
+    Move(Laptop),
+    Cycle {
+        laptop: Index,
+        environment: Index,
+        meanwhile: Vec<(bool, Edit)>,
+        keeps: bool,
+        complete: bool,
+    },
 }
 
 fn edit() -> impl Strategy<Value = Edit> {
@@ -132,8 +140,9 @@ fn edit() -> impl Strategy<Value = Edit> {
 fn event() -> impl Strategy<Value = Event> {
     let meanwhile = proptest::collection::vec((any::<bool>(), edit()), 0..3);
     prop_oneof![
-        4 => (any::<bool>(), edit()).prop_map(|(side, edit)| Event::Edit(side, edit)),
-        2 => (any::<Index>(), any::<Index>(), meanwhile, any::<bool>(), any::<bool>()).prop_map(
+        8 => (any::<bool>(), edit()).prop_map(|(side, edit)| Event::Edit(side, edit)),
+        1 => laptop().prop_map(Event::Move),
+        4 => (any::<Index>(), any::<Index>(), meanwhile, any::<bool>(), any::<bool>()).prop_map(
             |(laptop, environment, meanwhile, keeps, complete)| Event::Cycle { laptop, environment, meanwhile, keeps, complete }
         ),
     ]
@@ -299,6 +308,29 @@ impl World {
         }
     }
 
+    /// As a program copies that leaves out what cannot be had, and of several that are one takes the first.
+    fn move_to(&mut self, kind: Laptop) {
+        let before = self.laptop.take().unwrap();
+        (self.kind, self.traits) = (kind, kind.traits());
+        self.laptop = Some(kind.keep(Entry::Directory(0o755)).node());
+        let there: BTreeSet<_> = self.environment.iter().flat_map(places).collect();
+        let mut lost = BTreeSet::new();
+        before.walk(&mut RelativePath::ROOT.clone(), &mut |path, node| {
+            let tree = self.laptop.as_ref().unwrap();
+            let place = kind.find(tree, path).filter(|_| kind.is_rich() || !matches!(node, Node::Link(_)));
+            let is_refused = place.is_none();
+            let is_copied = place
+                .filter(|place| tree.get(place).is_none())
+                .is_some_and(|place| Node::set(&mut self.laptop, &place, Some(kind.keep(node.entry()))));
+            if !is_copied && node.directory().is_none() {
+                // What gave way looks as if a person had put the other one in its place; what is refused may be there still.
+                let still = |content: &[u8; 32]| is_refused && there.contains(&(folded(path), *content));
+                lost.extend(contents(node).into_iter().filter(|content| !still(content)));
+            }
+        });
+        self.live.retain(|content| !lost.contains(content));
+    }
+
     fn see(&self, laptop: &Option<Node>, environment: &Option<Node>) -> Seen {
         let unfit = BTreeMap::new();
         let view = View { traits: &self.traits, unfit: &unfit, mode: Mode::TwoWay };
@@ -337,6 +369,7 @@ impl World {
             seen = self.see(&self.laptop, &self.environment);
         }
         let (mut here, mut there) = (self.laptop.clone(), self.environment.clone());
+        seen.forget(&mut self.ancestor);
         agree(&mut self.ancestor, seen.laptop.as_ref(), seen.environment.as_mut());
         let plan = reconcile(self.ancestor.as_ref(), seen.laptop.as_ref(), seen.environment.as_ref(), Mode::TwoWay);
         let before = if plan.is_empty() { kept } else { without_removed(self.ancestor.as_ref(), &plan) };
@@ -355,6 +388,7 @@ impl World {
         }
         if keeps {
             let mut seen = self.see(&here, &there);
+            seen.forget(&mut self.ancestor);
             agree(&mut self.ancestor, seen.laptop.as_ref(), seen.environment.as_mut());
         } else {
             self.ancestor = before;
@@ -403,6 +437,11 @@ proptest! {
         for event in &events {
             match event {
                 Event::Edit(on_laptop, edit) => world.edit(*on_laptop, edit),
+                Event::Move(to) => {
+                    world.move_to(*to);
+                    // That what it refuses is missing is seen there and nowhere else.
+                    world.cycle(0, 0, &[], true);
+                }
                 Event::Cycle { laptop, environment, meanwhile, keeps, complete } => {
                     let most = |index: &Index| if *complete { usize::MAX } else { index.index(6) };
                     world.cycle(most(laptop), most(environment), meanwhile, *keeps);
@@ -471,6 +510,35 @@ fn of_two_names_that_are_one_here_the_first_comes_and_the_other_stays_until_the_
     assert_eq!((names(&world.laptop), names(&world.environment)), (vec!["a".into()], vec!["a".into()]));
     assert_eq!(contents(world.laptop.as_ref().unwrap()), BTreeSet::from([*blake3::hash(b"a").as_bytes()]));
     assert_eq!(held(&world), []);
+}
+
+#[test]
+fn nothing_is_deleted_in_the_environment_because_the_laptop_moves_where_it_cannot_be() {
+    let mut world = settled(Laptop::Plain, &["a", "A", "b"]);
+    world.move_to(Laptop::Windows);
+    settle(&mut world);
+    assert_eq!(
+        (names(&world.laptop), names(&world.environment)),
+        (vec!["A".into(), "b".into()], vec!["A".into(), "a".into(), "b".into()])
+    );
+    Node::set(&mut world.laptop, &at("A"), None);
+    settle(&mut world);
+    assert_eq!(
+        (names(&world.laptop), names(&world.environment)),
+        (vec!["a".into(), "b".into()], vec!["a".into(), "b".into()])
+    );
+
+    let mut world = settled(Laptop::OldApple, &["b:"]);
+    Node::set(&mut world.environment, &at("l"), Some(Entry::Link(Link { target: b"x".to_vec() })));
+    settle(&mut world);
+    world.move_to(Laptop::Windows);
+    settle(&mut world);
+    world.move_to(Laptop::OldApple);
+    settle(&mut world);
+    assert_eq!(
+        (names(&world.laptop), names(&world.environment)),
+        (vec!["b:".into(), "l".into()], vec!["b:".into(), "l".into()])
+    );
 }
 
 #[test]

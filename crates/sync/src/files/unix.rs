@@ -181,15 +181,15 @@ impl Directory {
     /// Moves something to a name that nothing has. Where the file system knows no such move a file gets a second name instead,
     /// and loses the first.
     pub(crate) fn rename_new(&self, name: &[u8], to: &Spot<'_>) -> io::Result<()> {
-        let error = match renameat_with(&self.0, name, &to.directory.0, to.name, RenameFlags::NOREPLACE) {
-            Ok(()) => return Ok(()),
-            Err(error @ (Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)) => error,
-            Err(error) => return Err(error.into()),
-        };
+        let renamed = renameat_with(&self.0, name, &to.directory.0, to.name, RenameFlags::NOREPLACE);
+        let Err(error) = renamed.map_err(io::Error::from) else { return Ok(()) };
+        if !is_unsupported(&error) {
+            return Err(error);
+        }
         match linkat(&self.0, name, &to.directory.0, to.name, AtFlags::empty()) {
             Ok(()) => self.remove(name),
             Err(Errno::EXIST) => Err(Errno::EXIST.into()),
-            Err(_) => Err(error.into()),
+            Err(_) => Err(error),
         }
     }
 
@@ -320,5 +320,5 @@ pub(crate) fn is_exhausted(error: &io::Error) -> bool {
 
 /// Whether a move was to another file system, or the file system has no such kind of move.
 pub(crate) fn is_unsupported(error: &io::Error) -> bool {
-    is(error, &[Errno::XDEV, Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP])
+    is(error, &[Errno::XDEV, Errno::INVAL, Errno::NOSYS, Errno::NOTSUP, Errno::OPNOTSUPP])
 }

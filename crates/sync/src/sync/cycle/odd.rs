@@ -30,10 +30,11 @@ impl Cycle {
         let changed = match &mut seen {
             None => agree(&mut self.ancestor, self.laptop.tree(), self.environment.as_mut()),
             Some(seen) => {
+                let forgot = seen.forget(&mut self.ancestor);
                 let changed = agree(&mut self.ancestor, seen.laptop.as_ref(), seen.environment.as_mut());
                 // What is alike without being seen as something else is shared, too, so that it is not looked at again.
                 agree(&mut self.ancestor.clone(), self.laptop.tree(), self.environment.as_mut());
-                changed
+                changed || forgot
             }
         };
         if changed {
