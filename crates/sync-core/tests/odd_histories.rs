@@ -571,6 +571,24 @@ fn a_directory_whose_case_changes_is_renamed_on_the_other_side_with_what_that_ha
 }
 
 #[test]
+fn what_cannot_be_renamed_here_gets_its_old_name_back_there() {
+    let mut world = settled(Laptop::Windows, &["a/b"]);
+    let name = |text: &str| Name::new(text.as_bytes()).unwrap();
+    assert!(Node::rename(&mut world.environment, &RelativePath::ROOT, &name("a"), &name("A")));
+    let renames = |world: &World| world.see(&world.laptop, &world.environment).renames;
+    let wanted = renames(&world).remove(0);
+    assert_eq!((wanted.side, &wanted.from, &wanted.to), (Some(Side::Laptop), &name("a"), &name("A")));
+    assert!(Node::rename(&mut world.ancestor, &wanted.directory, &wanted.common, &wanted.to));
+    let back = renames(&world).remove(0);
+    assert_eq!((back.side, &back.from, &back.to), (Some(Side::Environment), &name("A"), &name("a")));
+    settle(&mut world);
+    assert_eq!(
+        (names(&world.laptop), names(&world.environment)),
+        (vec!["a".into(), "a/b".into()], vec!["a".into(), "a/b".into()])
+    );
+}
+
+#[test]
 fn a_decomposed_name_keeps_the_environments_form_and_a_new_one_comes_composed() {
     let mut world = settled(Laptop::OldApple, &["\u{e9}"]);
     Node::set(&mut world.laptop, &at("e\u{301}"), Some(file(b"edited", 2)));

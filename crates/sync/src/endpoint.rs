@@ -163,7 +163,10 @@ impl Endpoint {
                 return Ok(());
             }
             Ok(false) => ("it was changed meanwhile".to_owned(), true),
-            Err(error) => (error.to_string(), is_changed(&error)),
+            Err(error) => {
+                tracing::warn!(%error, %path, %to, "cannot be renamed");
+                (error.to_string(), is_changed(&error))
+            }
         };
         Err(Failure { path: path.clone(), reason, passes, held: None })
     }

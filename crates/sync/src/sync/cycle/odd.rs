@@ -56,7 +56,9 @@ impl Cycle {
                     None => None,
                     Some(Side::Laptop) => {
                         let path = seen.on_laptop(&rename.directory).child(&rename.from);
-                        self.laptop.rename(&path, &rename.to).err()
+                        // One that can never be renamed here gets its old name back there.
+                        let failure = self.laptop.rename(&path, &rename.to).err();
+                        failure.filter(|failure| failure.passes)
                     }
                     Some(Side::Environment) => {
                         let path = rename.directory.child(&rename.from);
