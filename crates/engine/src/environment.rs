@@ -13,8 +13,6 @@ use overside_tunnel::{Credentials, Laptop, Link, LinkState};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-#[cfg(unix)]
-use crate::roots::Roots;
 use crate::{
     containers::{self, Containers},
     docker::Lines,
@@ -22,6 +20,7 @@ use crate::{
     laptop::Here,
     listeners,
     mounts::Files,
+    roots::Roots,
 };
 
 /// Events after which other containers run, or have other names or ports, and of those and of volumes that are gone:
@@ -70,7 +69,8 @@ impl Environment {
     ) -> Result<Self, Problem> {
         let streams = Arc::new(Streams { hub: Arc::downgrade(hub), provider, id: id.clone() });
         let link = Link::establish(streams, credentials, host_key, hub.patience.subscribe()).await?;
-        let containers = Containers::new(hub, id.clone(), files(hub, &link));
+        let files: Arc<dyn Files> = Arc::new(Roots::new(hub, hub.home.session().join("mounts"), &link));
+        let containers = Containers::new(hub, id.clone(), Some(files));
         let stop = CancellationToken::new();
         Ok(Self { id, link, containers, saved: AtomicBool::new(false), _watchers: stop.clone().drop_guard(), stop })
     }
@@ -126,18 +126,6 @@ impl Environment {
             }
         });
     }
-}
-
-#[cfg(unix)]
-fn files(hub: &Arc<Hub>, link: &Link) -> Option<Arc<dyn Files>> {
-    let directory = hub.home.session().join("mounts");
-    Some(Arc::new(Roots::new(hub, directory, link)))
-}
-
-/// Nobody reads and writes files there yet, and mounts are refused with that.
-#[cfg(not(unix))]
-fn files(_: &Arc<Hub>, _: &Link) -> Option<Arc<dyn Files>> {
-    None
 }
 
 async fn follow_link(mut state: watch::Receiver<LinkState>, report: impl Fn(Option<Problem>, bool)) {

@@ -30,7 +30,6 @@ mod last_answers;
 mod listeners;
 mod mounts;
 mod record;
-#[cfg(unix)]
 mod roots;
 mod runners;
 

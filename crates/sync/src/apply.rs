@@ -111,7 +111,7 @@ impl Applying<'_> {
             }
             Obstacle::Taken => {
                 let (parent, name) = step.path.split()?;
-                let directory = self.root.open_directory(&parent).ok()?;
+                let directory = self.root.hold_directory(&parent).ok()?;
                 let is_other = !has_exactly(&directory, name.as_bytes()).ok()?;
                 is_other.then_some(HeldBack::SameName(None))
             }
@@ -127,7 +127,7 @@ impl Applying<'_> {
             work.modes.clear();
         }
         for (path, mode) in work.modes.into_iter().rev() {
-            let set = self.root.open_directory(&path).and_then(|directory| directory.set_mode(mode));
+            let set = self.root.hold_directory(&path).and_then(|directory| directory.set_mode(mode));
             if let Err(error) = set {
                 work.failures.push(Failure { path, reason: error.to_string(), passes: false, held: None });
             }
@@ -193,7 +193,7 @@ impl Applying<'_> {
         }
         let (path, directory, opened) = match self.work.open.take() {
             Some((path, directory, opened)) if path == *parent && opened.elapsed() < SAME => (path, directory, opened),
-            _ => (parent.clone(), self.root.open_directory(parent)?, Instant::now()),
+            _ => (parent.clone(), self.root.hold_directory(parent)?, Instant::now()),
         };
         let spot = Spot { directory: &directory, name: name.as_bytes() };
         let result = self.change(&spot, step);
@@ -257,7 +257,7 @@ impl Applying<'_> {
             Some(Entry::File(file)) => self.make_file(file)?,
             Some(Entry::Link(link)) => {
                 let name = Stage::new_name();
-                self.stage.directory().make_link(name.as_bytes(), &link.target)?;
+                self.stage.directory().make_link(name.as_bytes(), &link.target, spot.directory)?;
                 if let Some(owner) = self.owner {
                     self.stage.directory().give_entry(name.as_bytes(), owner)?;
                 }
@@ -334,20 +334,20 @@ impl Applying<'_> {
     fn copy_near(&self, made: &Spot<'_>, near: &Spot<'_>) -> Result<Option<Stat>, Obstacle> {
         if look(made)?.is_some_and(|stat| stat.kind == Type::Link) {
             let target = made.directory.read_link(made.name)?.ok_or(Obstacle::Changed)?;
-            near.directory.make_link(near.name, &target)?;
+            near.directory.make_link(near.name, &target, near.directory)?;
             return Ok(None);
         }
         let (mut from, stat) = open_file(made)?;
         let mut to = near.directory.create(near.name)?;
         io::copy(&mut from, &mut to)?;
-        dress(&to, None, self.mode(&to, stat.mode(None))?, stat.modified)?;
+        dress(&to, None, self.mode(&to, stat.mode())?, stat.modified)?;
         to.sync_all()?;
         Ok(Some(stat_of(&to)?))
     }
 
     /// The permissions that a file may be given, where it is to have these.
     fn mode(&self, target: &std::fs::File, mode: u16) -> io::Result<u16> {
-        if self.traits.no_permissions { Ok(stat_of(target)?.mode(None)) } else { Ok(mode) }
+        if self.traits.no_permissions { Ok(stat_of(target)?.mode()) } else { Ok(mode) }
     }
 
     /// Takes a file or a link away, if it is what is known.
@@ -375,7 +375,7 @@ impl Applying<'_> {
         let Some(stat) = look(spot)? else { return Ok(false) };
         match self.known(path) {
             Some(Node::File(known)) if known.stamp != 0 => {
-                Ok(known.stamp == stat.stamp(SystemTime::now()) && known.mode == stat.mode(Some(known.mode)))
+                Ok(known.stamp == stat.stamp(SystemTime::now()) && known.mode == stat.mode())
             }
             _ => self.is_the_same(spot, path),
         }
@@ -389,7 +389,7 @@ impl Applying<'_> {
                 stat.kind == Type::File
                     && known.size == stat.size
                     && known.modified == stat.modified
-                    && (known.stamp != 0 || read_file(spot, None)?.digest == known.digest)
+                    && (known.stamp != 0 || read_file(spot)?.digest == known.digest)
             }
             Some(Node::Link(known)) => match spot.directory.read_link(spot.name) {
                 Ok(target) => target.is_some_and(|target| target == known.target),
@@ -434,7 +434,7 @@ fn written(file: &File, made: &Stat, there: Option<&Stat>) -> File {
     File {
         digest: file.digest,
         size: file.size,
-        mode: made.mode(Some(file.mode)),
+        mode: made.mode(),
         modified: made.modified,
         stamp: there.filter(same).map_or(0, |there| there.stamp(SystemTime::now())),
     }

@@ -15,7 +15,7 @@ use overside_sync_core::{
 
 use crate::{
     apply::{Applying, Work},
-    files::{Owner, Spot, is_changed, is_unsupported, open_file, stat_of},
+    files::{Owner, SYNCS_AT_ONCE, Spot, is_changed, is_unsupported, open_file, stat_of},
     probe::probe,
     rename::rename,
     root::Root,
@@ -106,9 +106,8 @@ impl Endpoint {
         self.watcher.as_ref().is_some_and(Watcher::is_prompt)
     }
 
-    /// Looks at everything, or at what is said to have changed. `common` is what both sides had in common last. Returns what
-    /// differs from before.
-    pub(crate) fn scan(&mut self, whole: bool, common: Option<&Node>) -> io::Result<Changes> {
+    /// Looks at everything, or at what is said to have changed. Returns what differs from before.
+    pub(crate) fn scan(&mut self, whole: bool) -> io::Result<Changes> {
         let mut hints = std::mem::take(&mut self.hints);
         if let Some(watcher) = &self.watcher {
             hints.append(watcher.take());
@@ -119,7 +118,7 @@ impl Endpoint {
             self.root.look_again();
             self.try_out(replaced);
         }
-        let mut scanner = Scanner::new(&self.rules, self.watcher.as_ref(), common);
+        let mut scanner = Scanner::new(&self.rules, self.watcher.as_ref());
         let result = if whole {
             let before = self.tree.take();
             scanner.whole(&self.root, before).map(|tree| self.tree = tree)
@@ -156,7 +155,7 @@ impl Endpoint {
     /// Gives an entry another name in its directory.
     pub(crate) fn rename(&mut self, path: &RelativePath, to: &Name) -> Result<(), Failure> {
         let Some((directory, from)) = path.split() else { return Ok(()) };
-        let renamed = self.root.open_directory(&directory).and_then(|opened| rename(&opened, &from, to));
+        let renamed = self.root.hold_directory(&directory).and_then(|opened| rename(&opened, &from, to));
         let (reason, passes) = match renamed {
             Ok(true) => {
                 Node::rename(&mut self.tree, &directory, &from, to);
@@ -269,7 +268,7 @@ impl Endpoint {
     /// Keeps it; false if it is not what it was to be. On the laptop it is on the disk then, if that is wanted: where many
     /// come, they are written out together.
     pub(crate) fn complete(&mut self, incoming: Incoming, durable: bool) -> io::Result<bool> {
-        self.stage.complete(incoming, self.side == Side::Laptop && durable)
+        self.stage.complete(incoming, self.side == Side::Laptop && (durable || !SYNCS_AT_ONCE))
     }
 
     pub(crate) fn abandon(&self, incoming: &Incoming) {
@@ -394,3 +393,7 @@ pub(crate) fn new_content(step: &Step) -> Option<&File> {
         _ => None,
     }
 }
+
+#[cfg(all(test, windows))]
+#[path = "endpoint/windows_tests.rs"]
+mod windows_tests;

@@ -3,6 +3,8 @@
 
 #[cfg(unix)]
 mod unix;
+#[cfg(windows)]
+mod windows;
 
 use std::{
     io,
@@ -13,15 +15,14 @@ use overside_sync_core::Time;
 
 #[cfg(unix)]
 pub(crate) use unix::*;
+#[cfg(windows)]
+pub(crate) use windows::*;
 
 /// A system's clock for files may be behind by this: on Linux one of its ticks, and HZ is 100 at least.
 const TICK: Duration = Duration::from_millis(20);
 
 /// The same where times are whole seconds: some file systems count in steps of two.
 const COARSE_TICK: Duration = Duration::from_millis(2_020);
-
-/// The permission that says whether a file may be written, where there is but one.
-pub(crate) const WRITABLE: u16 = 0o200;
 
 /// An entry's directory and its name there.
 #[derive(Clone, Copy)]
@@ -55,17 +56,9 @@ pub(crate) struct Stat {
 }
 
 impl Stat {
-    /// Its permissions. Where the file system has none but a mark that nobody may write, they are those that it had last,
-    /// which are `known`: so it does not lose on this machine what it cannot have here.
-    pub(crate) const fn mode(&self, known: Option<u16>) -> u16 {
-        match known {
-            Some(known) if !HAS_PERMISSIONS => match (known & WRITABLE == 0, self.mode & WRITABLE == 0) {
-                (true, false) => known | WRITABLE,
-                (false, true) => known & !0o222,
-                _ => known,
-            },
-            _ => self.mode,
-        }
+    /// Its permissions.
+    pub(crate) const fn mode(&self) -> u16 {
+        self.mode
     }
 
     /// By what a file is known again, if its last change is so long ago that another one would be seen; otherwise 0.

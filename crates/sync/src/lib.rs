@@ -3,8 +3,6 @@
 //!
 //! Both sides block: each sync has threads of its own, so that a large tree holds up nothing else.
 
-#![cfg(unix)]
-
 mod apply;
 mod chunks;
 mod endpoint;

@@ -69,7 +69,7 @@ fn empty(directory: &Directory) -> io::Result<()> {
 
 fn try_out(directory: &Directory) -> io::Result<Traits> {
     let file = directory.create(CASE[0].as_bytes())?;
-    let of_its_own = stat_of(&file)?.mode(None);
+    let of_its_own = stat_of(&file)?.mode();
     let mut rounding = 0;
     for time in TIMES {
         dress(&file, None, of_its_own, time)?;
@@ -77,7 +77,7 @@ fn try_out(directory: &Directory) -> io::Result<Traits> {
     }
     let keeps = |mode: u16| {
         let dressed = dress(&file, None, mode, TIMES[0]).and_then(|()| stat_of(&file));
-        dressed.is_ok_and(|stat| stat.mode(None) == mode)
+        dressed.is_ok_and(|stat| stat.mode() == mode)
     };
     let no_permissions = !keeps(0o700) || !keeps(0o600);
     drop(file);
@@ -104,7 +104,8 @@ fn try_out(directory: &Directory) -> io::Result<Traits> {
         }
     }
     let target = b"overside/target";
-    let linked = directory.make_link(b"overside-link", target).and_then(|()| directory.read_link(b"overside-link"));
+    let linked =
+        directory.make_link(b"overside-link", target, directory).and_then(|()| directory.read_link(b"overside-link"));
     let no_links = !linked.is_ok_and(|found| found.as_deref() == Some(target));
     let rounding = ROUNDING.into_iter().find(|most| rounding < *most).unwrap_or(u64::MAX);
     Ok(Traits { case, composition, refused, no_links, no_permissions, rounding })

@@ -59,7 +59,16 @@ impl Root {
         (self.kind == Kind::File).then(|| self.path.file_name()).flatten().and_then(name_of)
     }
 
-    /// Opens a directory below.
+    /// Opens a directory below, to change what lies in it. All on the way stay what they are for as long as they are used.
+    pub(crate) fn hold_directory(&self, path: &RelativePath) -> io::Result<Directory> {
+        let mut directory = self.top()?.try_clone()?;
+        for name in path.names() {
+            directory = directory.hold_directory(name)?;
+        }
+        Ok(directory)
+    }
+
+    /// Opens a directory below, to read what lies in it.
     pub(crate) fn open_directory(&self, path: &RelativePath) -> io::Result<Directory> {
         let mut directory = self.top()?.try_clone()?;
         for name in path.names() {

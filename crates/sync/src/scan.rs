@@ -15,7 +15,7 @@ use overside_sync_core::{
 use rayon::prelude::*;
 
 use crate::{
-    files::{self, HAS_PERMISSIONS, Spot, Stat, Type, is_exhausted, is_gone, look, open_file},
+    files::{self, Spot, Stat, Type, is_exhausted, is_gone, look, open_file},
     lock,
     root::Root,
     watch::{Hints, Watcher},
@@ -58,16 +58,14 @@ pub(crate) fn digest(file: &mut OpenFile, size: u64) -> io::Result<(Digest, u64)
 pub(crate) struct Scanner<'a> {
     pub(crate) rules: &'a Rules,
     pub(crate) watcher: Option<&'a Watcher>,
-    /// What both sides had in common last, whose permissions hold where this machine has none.
-    pub(crate) common: Option<&'a Node>,
     /// Directories below which all is looked at.
     replaced: BTreeSet<RelativePath>,
     changes: Mutex<Changes>,
 }
 
 impl<'a> Scanner<'a> {
-    pub(crate) fn new(rules: &'a Rules, watcher: Option<&'a Watcher>, common: Option<&'a Node>) -> Self {
-        Self { rules, watcher, common, replaced: BTreeSet::new(), changes: Mutex::default() }
+    pub(crate) fn new(rules: &'a Rules, watcher: Option<&'a Watcher>) -> Self {
+        Self { rules, watcher, replaced: BTreeSet::new(), changes: Mutex::default() }
     }
 
     /// What has changed, once all is read.
@@ -84,7 +82,7 @@ impl<'a> Scanner<'a> {
         let node = match root.kind() {
             Kind::Directory => match root.top() {
                 Ok(top) => {
-                    let mode = self.mode(&top.stat()?, &RelativePath::ROOT, before.as_ref());
+                    let mode = top.stat()?.mode();
                     let old = match before {
                         Some(Node::Directory(old)) if old.mode == mode => Some(old),
                         other => {
@@ -125,8 +123,8 @@ impl<'a> Scanner<'a> {
         Ok(match look(spot)? {
             None => None,
             Some(stat) => match stat.kind {
-                Type::File => self.file(spot, &RelativePath::ROOT, &stat, before)?,
-                Type::Directory => Some(Entry::Directory(stat.mode(None)).node()),
+                Type::File => self.file(spot, &stat, before)?,
+                Type::Directory => Some(Entry::Directory(stat.mode()).node()),
                 _ => Some(Node::Unheld(Unheld::Special)),
             },
         })
@@ -221,7 +219,7 @@ impl<'a> Scanner<'a> {
         }
         let read = |(name, child, stat, old): (Name, RelativePath, Stat, Option<&Node>)| {
             let spot = Spot { directory, name: name.as_bytes() };
-            let node = self.file(&spot, &child, &stat, old)?;
+            let node = self.file(&spot, &stat, old)?;
             if let Some(node) = &node {
                 self.differs(&child, old, node);
             }
@@ -253,7 +251,7 @@ impl<'a> Scanner<'a> {
         deep: bool,
         ignored: bool,
     ) -> io::Result<Option<Node>> {
-        let mode = self.mode(stat, path, old);
+        let mode = stat.mode();
         let old = old.and_then(Node::directory);
         let deep = deep || self.replaced.contains(path);
         // What is taken back below an ignored directory is all that is seen of it.
@@ -303,43 +301,29 @@ impl<'a> Scanner<'a> {
     }
 
     /// A regular file; none if it is gone meanwhile.
-    fn file(&self, spot: &Spot<'_>, path: &RelativePath, stat: &Stat, old: Option<&Node>) -> io::Result<Option<Node>> {
+    fn file(&self, spot: &Spot<'_>, stat: &Stat, old: Option<&Node>) -> io::Result<Option<Node>> {
         let now = SystemTime::now();
-        let mode = self.mode(stat, path, old);
         if let Some(Node::File(old)) = old
             && old.stamp != 0
             && old.stamp == stat.stamp(now)
         {
-            return Ok(Some(Node::File(File { mode, ..old.clone() })));
+            return Ok(Some(Node::File(File { mode: stat.mode(), ..old.clone() })));
         }
-        match read_file(spot, Some(mode)) {
+        match read_file(spot) {
             Ok(file) => Ok(Some(Node::File(file))),
             Err(error) if is_gone(&error) => Ok(None),
             Err(error) if is_exhausted(&error) => Err(error),
             Err(_) => Ok(Some(Node::Unheld(Unheld::Unreadable))),
         }
     }
-
-    /// Permissions of an entry, of which `old` is what was there before.
-    fn mode(&self, stat: &Stat, path: &RelativePath, old: Option<&Node>) -> u16 {
-        if HAS_PERMISSIONS {
-            return stat.mode(None);
-        }
-        let of = |node: &Node| match (node, stat.kind) {
-            (Node::File(file), Type::File) => Some(file.mode),
-            (Node::Directory(directory), Type::Directory) => Some(directory.mode),
-            _ => None,
-        };
-        stat.mode(old.and_then(of).or_else(|| self.common?.get(path).and_then(of)))
-    }
 }
 
-/// A regular file as it is now. `mode` are the permissions that it had last.
-pub(crate) fn read_file(spot: &Spot<'_>, mode: Option<u16>) -> io::Result<File> {
+/// A regular file as it is now.
+pub(crate) fn read_file(spot: &Spot<'_>) -> io::Result<File> {
     let now = SystemTime::now();
     let (mut file, stat) = open_file(spot)?;
     let (digest, size) = digest(&mut file, stat.size)?;
-    Ok(File { digest, size, mode: stat.mode(mode), modified: stat.modified, stamp: stat.stamp(now) })
+    Ok(File { digest, size, mode: stat.mode(), modified: stat.modified, stamp: stat.stamp(now) })
 }
 
 /// How much lies in each directory, itself and all below, without reading any file.

@@ -80,7 +80,8 @@ fn converse<W: Write + Send + 'static>(
             }
             Question::Scan { whole } => {
                 let mut changes = std::mem::take(&mut later);
-                changes.extend(endpoint.scan(whole, None)?);
+                // The laptop may count on all that was done before it asks.
+                changes.extend(endpoint.scan(whole || !endpoint.is_prompt())?);
                 tell(&mut lock(answers), changes, Vec::new(), endpoint.is_watched())?;
             }
             Question::Own { path, digest, uses } => {
@@ -136,7 +137,7 @@ fn converse<W: Write + Send + 'static>(
                 let few = std::mem::take(&mut steps) <= LOOKED_AT;
                 // Told when the laptop asks next: what a step has brought was common to both sides once, and what somebody made of
                 // it since is a newer version, no other one.
-                later.extend(if few { endpoint.scan(false, None)? } else { Changes::new() });
+                later.extend(if few { endpoint.scan(false)? } else { Changes::new() });
                 if !few || !later.is_empty() {
                     lock(answers).send(&Answer::Changed)?;
                 }

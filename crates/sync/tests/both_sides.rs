@@ -1,13 +1,16 @@
 //! Two directories on this machine, kept alike as a laptop's and an environment's are: real files, real watches, one stream.
 
-#![cfg(unix)]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod pair;
+#[cfg(windows)]
+#[path = "both_sides/windows.rs"]
+mod windows;
 
+#[cfg(unix)]
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::{
     fs,
-    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::Path,
     sync::{atomic::Ordering, mpsc},
     time::{Duration, SystemTime},
@@ -18,6 +21,7 @@ use overside_sync_core::{RelativePath, wire::Kind};
 
 use self::pair::{Pair, setup, text, until_text, write};
 
+#[cfg(unix)]
 #[test]
 fn everything_is_there_after_the_first_flush_with_its_permissions_links_and_times() {
     let pair = Pair::new(Kind::Directory, |root| {
@@ -61,10 +65,16 @@ fn a_change_on_either_side_arrives_without_being_asked_for() {
     until_text(&pair.laptop("new/deep/b"), "4");
     fs::rename(pair.laptop("new"), pair.laptop("moved")).unwrap();
     until_text(&pair.far("moved/deep/b"), "4");
+    // Wine does not always tell what happens in a directory that was moved.
+    if cfg!(windows) {
+        return;
+    }
     write(&pair.laptop("moved/deep/b"), "5");
     until_text(&pair.far("moved/deep/b"), "5");
 }
 
+// Wine replaces no file that somebody has open.
+#[cfg(unix)]
 #[test]
 fn who_changes_a_file_the_moment_it_arrives_has_a_newer_version_and_no_conflict() {
     let pair = Pair::new(Kind::Directory, |root| write(&root.join("a"), "0"));
@@ -91,7 +101,9 @@ fn who_changes_a_file_the_moment_it_arrives_has_a_newer_version_and_no_conflict(
 fn what_was_written_before_a_flush_is_on_the_other_side_after_it() {
     let pair = Pair::new(Kind::Directory, |_| {});
     pair.settle();
-    for round in 0..50 {
+    // Where everything is read each time it takes longer.
+    let rounds = if cfg!(windows) { 10 } else { 50 };
+    for round in 0..rounds {
         let directory = pair.far(&format!("out/{round}/deep"));
         fs_err::create_dir_all(&directory).unwrap();
         for file in 0..5 {
@@ -104,7 +116,10 @@ fn what_was_written_before_a_flush_is_on_the_other_side_after_it() {
         }
         assert_eq!(text(&pair.laptop("same")), round.to_string());
     }
-    fs::remove_dir_all(pair.far("out")).unwrap();
+    // On wine a directory that is looked at cannot be removed.
+    while let Err(error) = fs::remove_dir_all(pair.far("out")) {
+        assert!(cfg!(windows) && error.raw_os_error() == Some(32), "{error}");
+    }
     pair.settle();
     assert!(!pair.laptop("out").exists());
 }
@@ -166,7 +181,8 @@ fn a_root_that_is_emptied_asks_and_does_what_it_is_told() {
     until_text(&pair.laptop("c"), "c");
     pair.settle();
     empty();
-    fs::remove_dir(pair.laptop("")).unwrap();
+    // Removed, it would keep its name on wine for as long as it is watched.
+    fs::rename(pair.laptop(""), pair.directory.path().join("empty")).unwrap();
     fs::create_dir(pair.laptop("")).unwrap();
     let _ = pair.flush();
     pair.sync().go_on(false);
@@ -174,6 +190,7 @@ fn a_root_that_is_emptied_asks_and_does_what_it_is_told() {
     assert_eq!(fs::read_dir(pair.far("")).unwrap().count(), 0);
 }
 
+#[cfg(unix)]
 #[test]
 fn a_single_file_keeps_its_identity_in_the_environment_when_an_editor_replaces_it() {
     let pair = Pair::new(Kind::File, |root| write(root, "1"));
@@ -276,6 +293,7 @@ fn too_large_a_root_is_not_begun_and_its_largest_directories_are_named() {
     pair.settle();
 }
 
+#[cfg(unix)]
 #[test]
 fn sockets_and_files_without_permission_stay_and_stop_nothing() {
     let pair = Pair::new(Kind::Directory, |root| {
@@ -287,6 +305,7 @@ fn sockets_and_files_without_permission_stay_and_stop_nothing() {
     assert!(!pair.far("socket").exists() && pair.laptop("socket").exists());
 }
 
+#[cfg(unix)]
 #[test]
 fn a_sparse_file_stays_sparse() {
     let pair = Pair::new(Kind::Directory, |root| {
@@ -397,7 +416,8 @@ fn a_large_file_that_changes_while_it_travels_arrives_as_it_is_at_last() {
     pair.settle();
     for seed in 1..20 {
         let mut file = fs::OpenOptions::new().write(true).open(pair.laptop("disk")).unwrap();
-        std::os::unix::fs::FileExt::write_all_at(&file, &noise(seed, 1000), u64::from(seed) * 100_000).unwrap();
+        std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(u64::from(seed) * 100_000)).unwrap();
+        std::io::Write::write_all(&mut file, &noise(seed, 1000)).unwrap();
         if seed % 3 == 0 {
             file.set_len((4 << 20) - u64::from(seed) * 10_000).unwrap();
             std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0)).unwrap();

@@ -1,6 +1,6 @@
-//! Other systems than Linux, as far as a Linux machine tells: everything is compiled for Windows and macOS, and what speaks
-//! through named pipes is run as Windows programs under wine. Pipes behave there as on Windows but for what the tests name
-//! themselves.
+//! Other systems than Linux, as far as a Linux machine tells: everything is compiled for Windows and macOS, and bind mounts and
+//! what speaks through named pipes are run as Windows programs under wine. Pipes behave there as on Windows but for what the
+//! tests name themselves.
 
 use std::{
     fs::Permissions,
@@ -26,7 +26,7 @@ const MACOS: &str = "aarch64-apple-darwin";
 const VARIABLE: &str = "aarch64_apple_darwin";
 /// What all the others are compiled with.
 const PROGRAMS: &[&str] = &["overside-cli", super::DESKTOP];
-const PACKAGES: &[&str] = &["overside-io", "overside-proxy", "overside-control"];
+const PACKAGES: &[&str] = &["overside-io", "overside-proxy", "overside-control", "overside-sync"];
 const COMPILER: &str = "x86_64-w64-mingw32-gcc";
 /// Debian gives these no place on the search path.
 const WINE: &str = "/usr/lib/wine/wine64";
@@ -93,7 +93,7 @@ impl Session<'_> {
             return self.fault("Windows programs", &error);
         }
         tests.args(self.filter);
-        self.counted("pipes, proxy and control on Windows", &mut tests, tally::libtest);
+        self.counted("pipes, proxy, control and bind mounts on Windows", &mut tests, tally::libtest);
         // It outlives its last program for some seconds, and would count as left behind.
         let mut end = Command::new(WINE_SERVER);
         under(&prefix, end.arg("-w").env("TMPDIR", temporary.path()));

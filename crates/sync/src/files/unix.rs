@@ -26,8 +26,8 @@ use rustix::{
 
 use super::{Spot, Stat, Type};
 
-/// Whether files have permissions of their own.
-pub(crate) const HAS_PERMISSIONS: bool = true;
+/// Whether all that was written can be written to the disk at once.
+pub(crate) const SYNCS_AT_ONCE: bool = true;
 
 /// How a directory is opened below a root.
 const DIRECTORY: OFlags =
@@ -98,6 +98,11 @@ impl Directory {
         Ok(openat(&self.0, name, flags, Mode::empty())?.into())
     }
 
+    /// Opens one that lies in it, to change what lies there.
+    pub(crate) fn hold_directory(&self, name: &[u8]) -> io::Result<Self> {
+        self.open_directory(name)
+    }
+
     /// Opens a file to be read and dressed.
     pub(crate) fn open_to_dress(&self, name: &[u8]) -> io::Result<File> {
         self.open_file(name)
@@ -159,7 +164,8 @@ impl Directory {
         }
     }
 
-    pub(crate) fn make_link(&self, name: &[u8], target: &[u8]) -> io::Result<()> {
+    /// Makes a link that is meant to lie in another directory.
+    pub(crate) fn make_link(&self, name: &[u8], target: &[u8], _place: &Self) -> io::Result<()> {
         Ok(symlinkat(target, &self.0, name)?)
     }
 

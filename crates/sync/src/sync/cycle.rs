@@ -246,7 +246,7 @@ impl Cycle {
             // Everything is told anew.
             self.conflicts.clear();
         }
-        let changes = self.laptop.scan(whole, self.ancestor.as_ref())?;
+        let changes = self.laptop.scan(whole)?;
         self.note(&changes);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! macOS: the system watches a tree as a whole, and tells of it a little later.
+//! macOS and Windows: the system watches a tree as a whole, and tells of it a little later.
 //!
 //! It tells which entry has changed, not always what it was, and cannot be asked for what it has not told yet: whoever must
 //! know all that was done up to now reads everything.
@@ -117,8 +117,8 @@ impl Watcher {
 /// Where to look after an event.
 fn hints_of(top: &Path, event: &Event) -> Hints {
     let mut hints = Hints { everywhere: event.need_rescan(), ..Hints::default() };
-    // An entry whose content or times have changed has not become another one.
-    let stays = matches!(event.kind, EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_)));
+    // What was only written, or has other times, has not become another one.
+    let stays = matches!(event.kind, EventKind::Modify(kind) if !matches!(kind, ModifyKind::Name(_)));
     for path in event.paths.iter().filter(|_| !matches!(event.kind, EventKind::Access(_))) {
         let Ok(rest) = path.strip_prefix(top) else {
             hints.everywhere = true;

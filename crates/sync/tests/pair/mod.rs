@@ -2,9 +2,12 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+#[cfg(windows)]
+use std::net::TcpStream as Stream;
+#[cfg(unix)]
+use std::os::unix::net::UnixStream as Stream;
 use std::{
     fs,
-    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -18,8 +21,23 @@ use std::{
 use overside_sync::{Flushed, Limits, Phase, Setup, Status, Sync, serve};
 use overside_sync_core::{Mode, RelativePath, wire::Kind};
 
+/// Both ends of a connection.
+#[cfg(unix)]
+fn connection() -> (Stream, Stream) {
+    Stream::pair().unwrap()
+}
+
+#[cfg(windows)]
+fn connection() -> (Stream, Stream) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let near = Stream::connect(listener.local_addr().unwrap()).unwrap();
+    let far = listener.accept().unwrap().0;
+    [&near, &far].iter().for_each(|end| end.set_nodelay(true).unwrap());
+    (near, far)
+}
+
 /// Counts what goes through.
-struct Counted(UnixStream, Arc<AtomicU64>);
+struct Counted(Stream, Arc<AtomicU64>);
 
 impl Counted {
     fn count(&self, bytes: std::io::Result<usize>) -> std::io::Result<usize> {
@@ -52,7 +70,7 @@ pub(crate) struct Pair {
     pub(crate) sync: Option<Sync>,
     pub(crate) changed: mpsc::Receiver<()>,
     pub(crate) far: Option<JoinHandle<()>>,
-    pub(crate) cut: Option<UnixStream>,
+    pub(crate) cut: Option<Stream>,
     /// Bytes that went over the stream, in both directions.
     pub(crate) carried: Arc<AtomicU64>,
 }
@@ -82,6 +100,7 @@ impl Pair {
     }
 
     /// The laptop's side is this directory, or the file `root` in it.
+    #[cfg(unix)]
     pub(crate) fn at(place: &Path, kind: Kind, fill: impl FnOnce(&Path)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let link = match kind {
@@ -124,13 +143,13 @@ impl Pair {
     }
 
     pub(crate) fn connect(&mut self) {
-        let (near, far) = UnixStream::pair().unwrap();
+        let (near, far) = connection();
         let directory = self.directory.path().to_owned();
         self.cut = Some(near.try_clone().unwrap());
         self.far = Some(std::thread::spawn(move || {
             let _ = serve(far.try_clone().unwrap(), far, &directory.join("far/roots"), &directory.join("far/stages"));
         }));
-        let counted = |end: UnixStream| Box::new(Counted(end, Arc::clone(&self.carried)));
+        let counted = |end: Stream| Box::new(Counted(end, Arc::clone(&self.carried)));
         self.sync().connect(counted(near.try_clone().unwrap()), counted(near), || {});
     }
 

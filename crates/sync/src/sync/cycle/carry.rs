@@ -4,7 +4,6 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     fs::File as OpenFile,
     io::{self, Read, Seek},
-    os::unix::fs::FileExt,
     time::{Duration, Instant},
 };
 
@@ -17,6 +16,7 @@ use super::{Cycle, Phase, Progress, Trouble};
 use crate::{
     chunks::{self, Index},
     endpoint::{FEW, Failure, new_content},
+    files::read_exact_at,
     sync::conversation::{Conversation, invalid},
 };
 
@@ -304,7 +304,7 @@ fn send_chunks(
             let (mut from, end) = (at, at + u64::from(chunk.length));
             while from < end {
                 let part = &mut buffer[..BLOCK.min((end - from) as usize)];
-                if file.read_exact_at(part, from).is_err() {
+                if read_exact_at(file, part, from).is_err() {
                     return Ok(conversation.ask(&Question::Abandon)?);
                 }
                 conversation.ask(&Question::Data(part.to_vec()))?;
