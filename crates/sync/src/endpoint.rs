@@ -394,6 +394,7 @@ pub(crate) fn new_content(step: &Step) -> Option<&File> {
     }
 }
 
-#[cfg(all(test, windows))]
+#[cfg(test)]
+#[cfg(windows)]
 #[path = "endpoint/windows_tests.rs"]
 mod windows_tests;

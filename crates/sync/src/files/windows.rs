@@ -251,6 +251,7 @@ impl Directory {
 
     /// Removes a file or a link, also one that nobody may write.
     #[expect(clippy::permissions_set_readonly_false, reason = "that is all that Windows has")]
+    #[expect(clippy::disallowed_methods, reason = "the system's number of an error is looked at")]
     pub(crate) fn remove(&self, name: &[u8]) -> io::Result<()> {
         let path = self.join(name)?;
         let metadata = fs::symlink_metadata(&path)?;
@@ -394,7 +395,7 @@ pub(crate) fn dress(file: &File, _owner: Option<Owner>, _mode: u16, modified: Ti
 
 /// Makes a directory, and those that it lies in.
 pub(crate) fn make_directories(path: &Path) -> io::Result<()> {
-    fs::create_dir_all(path)
+    fs_err::create_dir_all(path)
 }
 
 /// Reads from a place in a file.
