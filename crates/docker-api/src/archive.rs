@@ -3,15 +3,31 @@
 /// Length of a header, and what contents are padded to, in bytes.
 const BLOCK: usize = 512;
 
-/// The content of the first ordinary file in an archive; None if there is none, or it is not whole. What stands before it to
-/// say more about it (extended headers) is passed over.
-pub fn first_file(archive: &[u8]) -> Option<&[u8]> {
+/// What stands first in an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Archived<'a> {
+    /// An ordinary file's content.
+    File(&'a [u8]),
+    /// A symbolic link, and where it points to. A longer target than the header holds (100 bytes) is none that is known.
+    Link(&'a str),
+}
+
+/// The first file or link in an archive; None if there is none, or it is not whole. What stands before it to say more about it
+/// (extended headers) is passed over.
+pub fn first_file(archive: &[u8]) -> Option<Archived<'_>> {
     let mut rest = archive;
+    let mut is_said_before = false;
     loop {
         let (header, content) = rest.split_at_checked(BLOCK)?;
         let length = octal(&header[124..136])?;
+        is_said_before |= header[156] == b'K';
         match header[156] {
-            b'0' | 0 if header[0] != 0 => return content.get(..length),
+            b'0' | 0 if header[0] != 0 => return content.get(..length).map(Archived::File),
+            b'2' => {
+                let target = header[157..257].split(|byte| *byte == 0).next()?;
+                let is_whole = !is_said_before && !target.is_empty() && target.len() < 100;
+                return str::from_utf8(target).ok().filter(|_| is_whole).map(Archived::Link);
+            }
             b'x' | b'g' | b'L' | b'K' => rest = content.get(length.checked_next_multiple_of(BLOCK)?..)?,
             _ => return None,
         }
@@ -42,12 +58,22 @@ mod tests {
     #[test]
     fn a_file_is_found_behind_what_is_said_of_it() {
         let archive = [entry(b'x', &[b'a'; 600]), entry(b'0', b"root:x:0:0"), vec![0; 2 * BLOCK]].concat();
-        assert_eq!(first_file(&archive), Some(&b"root:x:0:0"[..]));
-        assert_eq!(first_file(&entry(0, b"")), Some(&b""[..]));
+        assert_eq!(first_file(&archive), Some(Archived::File(b"root:x:0:0")));
+        assert_eq!(first_file(&entry(0, b"")), Some(Archived::File(b"")));
     }
 
     #[test]
-    fn links_ends_and_pieces_are_no_files() {
+    fn a_link_is_told_by_its_target_if_that_is_whole() {
+        let mut archive = entry(b'2', b"");
+        archive[157..164].copy_from_slice(b"../x/pw");
+        assert_eq!(first_file(&archive), Some(Archived::Link("../x/pw")));
+        assert_eq!(first_file(&[entry(b'K', b"a longer one"), archive.clone()].concat()), None);
+        archive[157..257].fill(b'a');
+        assert_eq!(first_file(&archive), None);
+    }
+
+    #[test]
+    fn ends_and_pieces_are_no_files() {
         let archive = entry(b'0', b"content");
         assert_eq!(first_file(&archive[..BLOCK + 3]), None);
         assert_eq!(first_file(&entry(b'2', b"")), None);

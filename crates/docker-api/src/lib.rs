@@ -19,7 +19,7 @@ mod route;
 mod users;
 
 pub use answer::{LocalAnswer, answer_without_engine, engine_headers, error_body, facts_of_any, facts_of_version};
-pub use archive::first_file;
+pub use archive::{Archived, first_file};
 pub use labels::without_desktop_labels;
 pub use last_words::LastWords;
 pub use mounted::{Mounted, bound_volumes, created};

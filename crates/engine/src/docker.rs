@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Full, Limited, combinators::BoxBody};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use overside_docker_api::first_file;
+use overside_docker_api::{Archived, first_file};
 use overside_model::{ErrorCode, Problem};
 use overside_tunnel::Link;
 use serde_json::Value;
@@ -16,6 +16,8 @@ use serde_json::Value;
 const MAX_ANSWER: usize = 16 << 20;
 /// Longest error that is read, in bytes.
 const MAX_ERROR: usize = 64 << 10;
+/// Links that are followed to a file of a container.
+const MAX_LINKS: usize = 8;
 /// Longest line of an event stream, in bytes.
 const MAX_EVENT: usize = 1 << 20;
 
@@ -110,18 +112,32 @@ pub(crate) async fn get_json(link: &Link, path: &str) -> Result<Value, Problem> 
     serde_json::from_slice(&body).map_err(|error| unusable(path, error))
 }
 
-/// Reads a file of a container, whether it runs or not; None if there is no such file, or it is longer than `most` bytes.
+/// Reads a file of a container, whether it runs or not, and follows links to it; None if there is no such file, or it is longer
+/// than `most` bytes.
 pub(crate) async fn file(link: &Link, container: &str, path: &str, most: usize) -> Result<Option<String>, Problem> {
-    let call = format!("/containers/{}/archive?path={}", escaped(container), escaped(path));
-    let answer = match request(link, &call).await {
-        Ok(answer) => answer,
-        Err(problem) if problem.code == ErrorCode::UnknownName => return Ok(None),
-        Err(problem) => return Err(problem),
-    };
-    // The file's headers need some room, too.
-    let Ok(archive) = Limited::new(answer.into_body(), most + MAX_ERROR).collect().await else { return Ok(None) };
-    let archive = archive.to_bytes();
-    Ok(first_file(&archive).map(|file| String::from_utf8_lossy(file).into_owned()))
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let call = format!("/containers/{}/archive?path={}", escaped(container), escaped(&path));
+        let answer = match request(link, &call).await {
+            Ok(answer) => answer,
+            Err(problem) if problem.code == ErrorCode::UnknownName => return Ok(None),
+            Err(problem) => return Err(problem),
+        };
+        // The file's headers need some room, too.
+        let Ok(archive) = Limited::new(answer.into_body(), most + MAX_ERROR).collect().await else { return Ok(None) };
+        let archive = archive.to_bytes();
+        match first_file(&archive) {
+            Some(Archived::File(file)) => return Ok(Some(String::from_utf8_lossy(file).into_owned())),
+            // The engine follows links on the way to a file, but not the file itself; and it stays within the container.
+            Some(Archived::Link(target)) if target.starts_with('/') => path = target.to_owned(),
+            Some(Archived::Link(target)) => {
+                path.truncate(path.rfind('/').map_or(0, |slash| slash + 1));
+                path.push_str(target);
+            }
+            None => return Ok(None),
+        }
+    }
+    Ok(None)
 }
 
 /// A held stream of JSON values, one a line.
