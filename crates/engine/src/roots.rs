@@ -132,8 +132,10 @@ impl Roots {
         let mode = mode(&remembered, settings);
         let root = below(&path).ok_or_else(|| unusable(&path, "its path is too long or too deep"))?;
         let name = blake3::hash(root.as_bytes()).to_hex();
+        // A link to a file is mounted as the file that it leads to now, as Docker does; no link is followed later.
+        let link_target = remembered.file.then(|| fs_err::canonicalize(&path).ok()).flatten();
         let setup = Setup {
-            laptop: path.clone(),
+            laptop: link_target.unwrap_or_else(|| path.clone()),
             kind: if remembered.file { Kind::File } else { Kind::Directory },
             root,
             mode,
