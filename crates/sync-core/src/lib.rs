@@ -5,6 +5,7 @@
 //! reads and writes files is `overside-sync`.
 
 mod ignore;
+mod intents;
 mod path;
 mod reconcile;
 mod seen;
@@ -13,6 +14,7 @@ mod tree;
 pub mod wire;
 
 pub use ignore::{FILE as IGNORE_FILE, InvalidPattern, Rules};
+pub use intents::Intents;
 pub use path::{Name, RelativePath, TEMPORARY};
 pub use reconcile::{
     CONFLICT, Halt, Mode, Plan, Side, Step, agree, halt, is_conflict, reconcile, unchanged, without_removed,

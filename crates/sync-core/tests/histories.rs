@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use overside_sync_core::{
-    Digest, Directory, Entry, File, Link, Mode, Node, RelativePath, Step, Time, Unheld, agree, is_conflict, reconcile,
-    without_removed,
+    Digest, Directory, Entry, File, Intents, Link, Mode, Node, RelativePath, Step, Time, Unheld, agree, is_conflict,
+    reconcile, without_removed,
 };
 use proptest::{prelude::*, sample::Index};
 
@@ -120,6 +120,8 @@ struct World {
     laptop: Option<Node>,
     environment: Option<Node>,
     ancestor: Option<Node>,
+    /// What the last cycle was about to bring, if it was not kept.
+    intents: Intents,
     /// Contents that a user wrote and that no user has replaced or deleted since.
     live: BTreeSet<[u8; 32]>,
     written: u32,
@@ -127,7 +129,14 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self { laptop: empty(), environment: None, ancestor: None, live: BTreeSet::new(), written: 0 }
+        Self {
+            laptop: empty(),
+            environment: None,
+            ancestor: None,
+            intents: Intents::default(),
+            live: BTreeSet::new(),
+            written: 0,
+        }
     }
 
     fn edit(&mut self, on_laptop: bool, edit: &Edit) {
@@ -229,8 +238,11 @@ impl World {
         if there == self.environment {
             self.environment.clone_from(&there);
         }
+        let intents = std::mem::take(&mut self.intents);
+        intents.settle(&mut self.ancestor, here.as_ref(), there.as_ref());
         let plan = reconcile(self.ancestor.as_ref(), here.as_ref(), there.as_ref(), Mode::TwoWay);
         let before = without_removed(self.ancestor.as_ref(), &plan);
+        let intents = Intents::of(&plan, here.as_ref(), there.as_ref());
         for (on_laptop, edit) in meanwhile {
             self.edit(*on_laptop, edit);
         }
@@ -249,6 +261,7 @@ impl World {
             agree(&mut self.ancestor, here.as_ref(), there.as_mut());
         } else {
             self.ancestor = before;
+            self.intents = intents;
         }
         plan.conflicts.len()
     }
@@ -327,6 +340,36 @@ proptest! {
         if !blocked(laptop, environment) {
             prop_assert_eq!(laptop, environment);
         }
+    }
+}
+
+/// Edits that take nothing away, and make nothing something of another kind.
+fn addition() -> impl Strategy<Value = Edit> {
+    prop_oneof![
+        6 => (place(), any::<u8>()).prop_map(|(place, time)| Edit::Write(place, time)),
+        1 => (any::<Index>(), any::<u8>()).prop_map(|(at, time)| Edit::Touch(at, time)),
+        1 => (any::<Index>(), 0..=0o777_u16).prop_map(|(at, mode)| Edit::Chmod(at, mode)),
+        2 => place().prop_map(Edit::MakeDirectory),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn what_containers_write_is_no_conflict_however_often_the_daemon_dies_in_the_middle(
+        rounds in proptest::collection::vec((proptest::collection::vec(addition(), 1..4), 0..9_usize, any::<bool>()), 1..12),
+    ) {
+        let mut world = World::new();
+        world.cycle(usize::MAX, usize::MAX, &[], true);
+        for (edits, steps, keeps) in &rounds {
+            let (first, meanwhile) = edits.split_first().unwrap();
+            world.edit(false, first);
+            let meanwhile: Vec<_> = meanwhile.iter().map(|edit| (false, edit.clone())).collect();
+            prop_assert_eq!(world.cycle(*steps, usize::MAX, &meanwhile, *keeps), 0);
+        }
+        for _ in 0..3 {
+            prop_assert_eq!(world.cycle(usize::MAX, usize::MAX, &[], true), 0);
+        }
+        prop_assert_eq!(world.laptop, world.environment);
     }
 }
 

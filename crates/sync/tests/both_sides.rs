@@ -166,6 +166,31 @@ fn a_daemon_that_begins_again_knows_what_was_deleted_meanwhile() {
 }
 
 #[test]
+fn what_arrived_before_a_daemon_was_killed_and_has_changed_since_is_no_conflict() {
+    let mut pair = Pair::new(Kind::Directory, |root| write(&root.join("counter"), "begin"));
+    pair.settle();
+    let ancestor = setup(pair.directory.path(), Kind::Directory).ancestor;
+    for round in 0..40 {
+        // What is on the disk in the moment in which the file arrives is all that a daemon leaves that is killed then.
+        let arrived = format!("{round} arrives");
+        fs_err::write(pair.far("counter"), &arrived).unwrap();
+        while text(&pair.laptop("counter")) != arrived {
+            std::hint::spin_loop();
+        }
+        let left = fs_err::read(&ancestor).unwrap();
+        pair.disconnect();
+        pair.sync.take().unwrap().end();
+        let later = format!("{round} later");
+        write(&pair.far("counter"), &later);
+        fs_err::write(&ancestor, left).unwrap();
+        pair.start();
+        pair.settle();
+        assert_eq!(text(&pair.laptop("counter")), later);
+        assert_eq!(pair.sync().status().conflicts, [], "round {round}");
+    }
+}
+
+#[test]
 fn a_root_that_is_emptied_asks_and_does_what_it_is_told() {
     let pair = Pair::new(Kind::Directory, |root| ["a", "b", "c"].iter().for_each(|name| write(&root.join(name), name)));
     pair.settle();

@@ -1,4 +1,5 @@
-//! What both sides had in common last, on the disk: the whole at first, then what has changed since.
+//! What both sides had in common last, on the disk: the whole at first, then what has changed since. What a plan is about to
+//! bring is written before it is brought: whoever finds it later knows that both had it, though nobody lived to write that.
 
 use std::{
     io::{self, Write},
@@ -6,11 +7,11 @@ use std::{
 };
 
 use fs_err::File;
-use overside_sync_core::{Name, Node, RelativePath};
+use overside_sync_core::{Intents, Name, Node, RelativePath};
 use serde::{Deserialize, Serialize};
 
 /// Changes when the format does; another one is as good as none.
-const FORMAT: &[u8] = b"overside ancestor 2\n";
+const FORMAT: &[u8] = b"overside ancestor 3\n";
 /// Before each part: its length, and the beginning of its BLAKE3.
 const HEAD: usize = 12;
 /// Changes of so many bytes are kept before the whole is written again, or half of what that has.
@@ -25,11 +26,20 @@ enum Change {
     Mode(RelativePath, u16),
 }
 
+/// One part after the whole.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Part {
+    changes: Vec<Change>,
+    /// What was being brought. Those of earlier parts have been, or were given up.
+    intents: Intents,
+}
+
 /// The file, and what it says.
 #[derive(Debug)]
 pub(super) struct Kept {
     path: PathBuf,
     tree: Option<Node>,
+    intents: Intents,
     /// Written to by this process, so that it is known how it ends.
     file: Option<File>,
     whole: u64,
@@ -39,15 +49,15 @@ pub(super) struct Kept {
 impl Kept {
     /// Reads it. Without one both sides are compared as if they had met for the first time, which loses nothing.
     pub(super) fn read(path: PathBuf) -> Self {
-        let tree = match fs_err::read(&path) {
-            Ok(bytes) => decode(&bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        let (tree, intents) = match fs_err::read(&path) {
+            Ok(bytes) => decode(&bytes).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Default::default(),
             Err(error) => {
                 tracing::warn!(%error, "what both sides had in common is forgotten");
-                None
+                Default::default()
             }
         };
-        Self { path, tree, file: None, whole: 0, changes: 0 }
+        Self { path, tree, intents, file: None, whole: 0, changes: 0 }
     }
 
     /// What it says.
@@ -55,22 +65,25 @@ impl Kept {
         self.tree.as_ref()
     }
 
-    /// Writes it. Its directory is not made: without one the session has ended. What is not durable outlives this process, but
+    /// What was being brought when it was written.
+    pub(super) const fn intents(&self) -> &Intents {
+        &self.intents
+    }
+
+    /// Writes it, and what is about to be brought. Its directory is not made: without one the session has ended. What is not durable outlives this process, but
     /// perhaps not the machine: both sides are then compared as they were earlier, or for the first time.
-    pub(super) fn write(&mut self, tree: Option<&Node>, durable: bool) -> io::Result<()> {
+    pub(super) fn write(&mut self, tree: Option<&Node>, intents: &Intents, durable: bool) -> io::Result<()> {
         // Whatever goes wrong, the whole is written next time.
         let mut file = match self.file.take() {
             Some(mut file) if self.changes <= CHANGES.max(self.whole / 2) => {
                 let mut changes = Vec::new();
                 differences(&mut RelativePath::ROOT.clone(), self.tree.as_ref(), tree, &mut changes);
-                if !changes.is_empty() {
-                    let part = encode(&changes)?;
-                    file.write_all(&part)?;
-                    self.changes += part.len() as u64;
+                if !changes.is_empty() || self.intents != *intents {
+                    self.changes += write_part(&mut file, Part { changes, intents: intents.clone() })?;
                 }
                 file
             }
-            _ => self.write_whole(tree, durable)?,
+            _ => self.write_whole(tree, intents, durable)?,
         };
         if durable {
             file.sync_data()?;
@@ -78,23 +91,35 @@ impl Kept {
         file.flush()?;
         self.file = Some(file);
         self.tree = tree.cloned();
+        self.intents.clone_from(intents);
         Ok(())
     }
 
     /// The old one stays until the new one is whole.
-    fn write_whole(&mut self, tree: Option<&Node>, durable: bool) -> io::Result<File> {
+    fn write_whole(&mut self, tree: Option<&Node>, intents: &Intents, durable: bool) -> io::Result<File> {
         let bytes = [FORMAT, &encode(&tree)?].concat();
         let mut temporary = self.path.as_os_str().to_owned();
         temporary.push(".new");
         let mut file = File::create(&temporary)?;
         file.write_all(&bytes)?;
+        let mut changes = 0;
+        if !intents.is_empty() {
+            changes = write_part(&mut file, Part { changes: Vec::new(), intents: intents.clone() })?;
+        }
         if durable {
             file.sync_data()?;
         }
         fs_err::rename(Path::new(&temporary), &self.path)?;
-        (self.whole, self.changes) = (bytes.len() as u64, 0);
+        (self.whole, self.changes) = (bytes.len() as u64, changes);
         Ok(file)
     }
+}
+
+/// Returns its length in bytes.
+fn write_part(file: &mut File, part: Part) -> io::Result<u64> {
+    let part = encode(&part)?;
+    file.write_all(&part)?;
+    Ok(part.len() as u64)
 }
 
 fn encode(part: &impl Serialize) -> io::Result<Vec<u8>> {
@@ -114,15 +139,17 @@ fn part(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
 }
 
 /// What a machine that has failed wrote in part is left out, with all that came later.
-fn decode(bytes: &[u8]) -> Option<Node> {
+fn decode(bytes: &[u8]) -> Option<(Option<Node>, Intents)> {
     let (whole, mut rest) = part(bytes.strip_prefix(FORMAT)?)?;
     let mut tree: Option<Node> = postcard::from_bytes(&whole).ok()?;
-    while let Some((changes, more)) = part(rest) {
-        let Ok(changes) = postcard::from_bytes::<Vec<Change>>(&changes) else { break };
-        changes.into_iter().for_each(|change| apply(&mut tree, change));
+    let mut intents = Intents::default();
+    while let Some((found, more)) = part(rest) {
+        let Ok(found) = postcard::from_bytes::<Part>(&found) else { break };
+        found.changes.into_iter().for_each(|change| apply(&mut tree, change));
+        intents = found.intents;
         rest = more;
     }
-    tree
+    Some((tree, intents))
 }
 
 fn apply(tree: &mut Option<Node>, change: Change) {
@@ -214,7 +241,7 @@ mod tests {
             if round % 50 == 1 {
                 kept = Kept::read(path.clone());
             }
-            kept.write(now.as_ref(), round % 2 == 0).unwrap();
+            kept.write(now.as_ref(), &Intents::default(), round % 2 == 0).unwrap();
             assert_eq!(Kept::read(path.clone()).tree(), now.as_ref(), "round {round}");
             length = length.max(fs_err::metadata(&path).unwrap().len());
         }
@@ -227,13 +254,13 @@ mod tests {
         let path = directory.path().join("ancestor");
         let mut kept = Kept::read(path.clone());
         let before = tree();
-        kept.write(before.as_ref(), false).unwrap();
+        kept.write(before.as_ref(), &Intents::default(), false).unwrap();
         let mut after = before.clone();
         if let Some(Node::Directory(root)) = &mut after {
             root.mode = u16::MAX;
         }
         put(&mut after, "a/b/2", 9);
-        kept.write(after.as_ref(), false).unwrap();
+        kept.write(after.as_ref(), &Intents::default(), false).unwrap();
         assert_eq!(Kept::read(path.clone()).tree(), after.as_ref());
         let bytes = fs_err::read(&path).unwrap();
         for cut in 1..20 {
@@ -258,10 +285,10 @@ mod tests {
             Node::set(&mut now, &at(&format!("a/{number}")), Some(Entry::File(file)));
         }
         let mut kept = Kept::read(path.clone());
-        kept.write(now.as_ref(), false).unwrap();
+        kept.write(now.as_ref(), &Intents::default(), false).unwrap();
         let whole = fs_err::metadata(&path).unwrap().len();
         put(&mut now, "a/b/2", 7);
-        kept.write(now.as_ref(), false).unwrap();
+        kept.write(now.as_ref(), &Intents::default(), false).unwrap();
         let more = fs_err::metadata(&path).unwrap().len() - whole;
         assert!(more < 200 && whole > 50_000, "{more} after {whole}");
         assert_eq!(Kept::read(path).tree(), now.as_ref());

@@ -11,7 +11,7 @@ use std::{
 };
 
 use overside_sync_core::{
-    Count, Entry, Halt, HeldBack, IGNORE_FILE, Mode, Node, RelativePath, Rules, Seen, Side, halt, is_conflict,
+    Count, Entry, Halt, HeldBack, IGNORE_FILE, Intents, Mode, Node, RelativePath, Rules, Seen, Side, halt, is_conflict,
     reconcile, unchanged,
     wire::{Kind, Question},
     without_removed,
@@ -93,6 +93,8 @@ pub(super) struct Cycle {
     ancestor: Option<Node>,
     /// The same on the disk.
     kept: Kept,
+    /// What was being brought when a cycle was interrupted.
+    intents: Intents,
     /// Since when it is newer than the one on the disk.
     unkept: Option<Instant>,
     /// How long it took to write it last.
@@ -130,6 +132,7 @@ impl Cycle {
             laptop,
             environment: None,
             ancestor: kept.tree().cloned(),
+            intents: kept.intents().clone(),
             kept,
             unkept: None,
             keeping: Duration::ZERO,
@@ -257,7 +260,7 @@ impl Cycle {
             return;
         }
         let begun = Instant::now();
-        if let Err(error) = self.kept.write(self.ancestor.as_ref(), durable)
+        if let Err(error) = self.kept.write(self.ancestor.as_ref(), &self.intents, durable)
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(%error, "what both sides have in common is not kept");
@@ -339,6 +342,7 @@ impl Cycle {
         self.first_file();
         let mut failures = self.rename(conversation)?;
         let mut seen = self.agree();
+        self.settle(seen.as_ref());
         let (laptop, environment) = self.sides(seen.as_ref());
         if let Some((side, kind)) = halt(self.ancestor.as_ref(), laptop, environment) {
             let unsaved =
@@ -363,12 +367,12 @@ impl Cycle {
             if plan.is_empty() {
                 break;
             }
-            if plan.laptop.iter().chain(&plan.environment).any(|step| step.new.is_none()) {
-                let kept = without_removed(self.ancestor.as_ref(), &plan);
-                self.kept.write(kept.as_ref(), false)?;
-                self.unkept.get_or_insert_with(Instant::now);
-            }
+            self.intents = Intents::of(&plan, laptop, environment);
+            let kept = without_removed(self.ancestor.as_ref(), &plan);
+            self.kept.write(kept.as_ref(), &self.intents, false)?;
+            self.unkept.get_or_insert_with(Instant::now);
             failures.extend(self.carry_out(conversation, plan, seen.as_ref(), most)?);
+            self.intents = Intents::default();
             let after = self.agree();
             let is_as_before = !failures.is_empty() || held_back(after.as_ref()) == held_back(seen.as_ref());
             seen = after;
@@ -394,6 +398,19 @@ impl Cycle {
             && matches!(&self.environment, Some(Node::File(file)) if file.size == 0)
         {
             self.ancestor = self.environment.clone();
+        }
+    }
+
+    /// What arrived before an interruption was in common, though nobody was told.
+    fn settle(&mut self, seen: Option<&Seen>) {
+        let mut ancestor = self.ancestor.take();
+        let changed = match self.sides(seen) {
+            (laptop @ Some(_), environment @ Some(_)) => self.intents.settle(&mut ancestor, laptop, environment),
+            _ => false,
+        };
+        self.ancestor = ancestor;
+        if changed {
+            self.unkept.get_or_insert_with(Instant::now);
         }
     }
 
