@@ -149,6 +149,21 @@ fn a_single_file_is_bound_as_compose_does_with_configs_and_secrets() -> Result<(
 }
 
 #[test]
+fn a_link_to_a_file_is_bound_as_the_file_that_it_leads_to() -> Result<()> {
+    let home = TempHome::new()?;
+    let (_daemon, project) = begin(&home)?;
+    // As /etc/localtime is one, and what managers of dotfiles make.
+    let link = home.scratch().join("link");
+    fs_err::os::unix::fs::symlink("project/src/in", &link)?;
+    let bind = format!("{}:/etc/in", link.display());
+    let said = shell(&home, &["-v", &bind], "cat /etc/in; echo x >> /etc/in; cat /etc/in")?;
+    ensure!(said == "ininx\n", "{said}");
+    ensure!(read(&project, "src/in")? == "inx\n", "what is written goes where the link leads");
+    ensure!(link.is_symlink());
+    Ok(())
+}
+
+#[test]
 fn files_are_copied_into_and_out_of_a_bind_of_a_container_that_does_not_run() -> Result<()> {
     let home = TempHome::new()?;
     let (_daemon, project) = begin(&home)?;
@@ -184,6 +199,28 @@ fn files_belong_to_the_containers_own_user() -> Result<()> {
     let said = shell(&home, &options, "stat -c %u:%g /app/src/in; echo x >> /app/src/in; cat /app/src/in")?;
     ensure!(said == "1234:4321\ninx\n", "{said}");
     ensure!(read(&project, "src/in")? == "inx\n");
+    Ok(())
+}
+
+#[test]
+fn users_are_known_also_where_the_images_list_of_them_is_a_link() -> Result<()> {
+    let home = TempHome::new()?;
+    let (_daemon, project) = begin(&home)?;
+    let root = home.scratch().join("root");
+    fs_err::create_dir_all(root.join("etc"))?;
+    fs_err::create_dir_all(root.join("usr/users"))?;
+    fs_err::write(root.join("usr/users/passwd"), "app:x:1234:4321::/:/bin/sh\n")?;
+    fs_err::os::unix::fs::symlink("../usr/users/linked", root.join("etc/passwd"))?;
+    fs_err::os::unix::fs::symlink("/usr/users/passwd", root.join("usr/users/linked"))?;
+    docker(&home, &["create", "--name", "base", IMAGE, "true"])?.success()?;
+    docker(&home, &["cp", &format!("{}/.", root.display()), "base:/"])?.success()?;
+    docker(&home, &["commit", "base", "linked:1"])?.success()?;
+    let bind = format!("{project}:/app");
+    let said = docker(
+        &home,
+        &["run", "--rm", "-v", &bind, "--user", "app", "linked:1", "stat", "-c", "%u:%g", "/app/src/in"],
+    )?;
+    ensure!(said.success()?.out() == "1234:4321\n");
     Ok(())
 }
 
