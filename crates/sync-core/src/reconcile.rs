@@ -295,7 +295,8 @@ fn merge(ancestor: Option<&File>, laptop: &File, environment: &File) -> Option<F
     Some(File { mode, stamp: 0, ..content.clone() })
 }
 
-/// Steps of one side, in the order in which they are done: nothing is gone before it is elsewhere.
+/// Steps of one side, in the order in which they are done: nothing is gone before it is elsewhere, and what is new is there before
+/// what existed already may speak of it (a version of a Git repository before its references, a page's parts before the page).
 #[derive(Default)]
 struct Steps {
     /// Versions that are kept beside others.
@@ -308,7 +309,9 @@ struct Steps {
 
 impl Steps {
     fn in_order(mut self) -> Vec<Step> {
-        for steps in [&mut self.clear, &mut self.put, &mut self.remove] {
+        let is_new = |step: &Step| !matches!(step.old, Some(Entry::File(_) | Entry::Link(_)));
+        let (mut new, mut changed): (Vec<Step>, Vec<Step>) = self.put.into_iter().partition(is_new);
+        for steps in [&mut self.clear, &mut new, &mut changed, &mut self.remove] {
             self.keep.append(steps);
         }
         self.keep

@@ -6,6 +6,7 @@ use std::{
     fs::File as OpenFile,
     io::{self, Read},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use overside_sync_core::{
@@ -24,6 +25,8 @@ use crate::{
     watch::{Hints, Watcher},
 };
 
+/// How often a scan looks for what is new meanwhile.
+const LOOKS: usize = 8;
 /// So many files are written to the disk one by one.
 pub(crate) const FEW: usize = 32;
 
@@ -44,6 +47,8 @@ pub(crate) struct Endpoint {
     rules: Rules,
     tree: Option<Node>,
     watcher: Option<Watcher>,
+    /// Tells that something is to be looked at.
+    changed: Arc<dyn Fn() + Send + Sync>,
     stage: Stage,
     owner: Option<Owner>,
     /// Hints that came while a scan was due that has not been done.
@@ -65,7 +70,9 @@ impl Endpoint {
         side: Side,
         changed: impl Fn() + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        let watcher = match Watcher::new(&path, kind, changed) {
+        let changed: Arc<dyn Fn() + Send + Sync> = Arc::new(changed);
+        let told = Arc::clone(&changed);
+        let watcher = match Watcher::new(&path, kind, move || told()) {
             Ok(watcher) => Some(watcher),
             Err(error) => {
                 tracing::warn!(%error, path = %path.display(), "changes cannot be watched");
@@ -77,6 +84,7 @@ impl Endpoint {
             rules: Rules::default(),
             tree: None,
             watcher,
+            changed,
             stage: Stage::new(stage)?,
             owner: None,
             hints: Hints { everywhere: true, ..Hints::default() },
@@ -119,12 +127,33 @@ impl Endpoint {
             self.try_out(replaced);
         }
         let mut scanner = Scanner::new(&self.rules, self.watcher.as_ref());
-        let result = if whole {
+        let mut result = if whole {
             let before = self.tree.take();
             scanner.whole(&self.root, before).map(|tree| self.tree = tree)
         } else {
             scanner.some(&self.root, &mut self.tree, hints)
         };
+        // A file that was read just now may speak of one that is newer than the reading of its directory: what is new belongs to
+        // this scan, what else has changed to the next.
+        if let Some(watcher) = self.watcher.as_ref().filter(|_| self.root.kind() == Kind::Directory) {
+            scanner.looks_for_new_only();
+            let mut later = Hints::default();
+            for _ in 0..LOOKS {
+                let hints = watcher.take();
+                if result.is_err() || hints.is_empty() {
+                    break;
+                }
+                later.append(hints.clone());
+                if hints.everywhere {
+                    break;
+                }
+                result = scanner.some(&self.root, &mut self.tree, hints);
+            }
+            if !later.is_empty() {
+                self.hints.append(later);
+                (self.changed)();
+            }
+        }
         match result {
             Ok(()) => Ok(scanner.changes()),
             Err(error) => {

@@ -60,12 +60,19 @@ pub(crate) struct Scanner<'a> {
     pub(crate) watcher: Option<&'a Watcher>,
     /// Directories below which all is looked at.
     replaced: BTreeSet<RelativePath>,
+    /// What is known already is not looked at.
+    only_new: bool,
     changes: Mutex<Changes>,
 }
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(rules: &'a Rules, watcher: Option<&'a Watcher>) -> Self {
-        Self { rules, watcher, replaced: BTreeSet::new(), changes: Mutex::default() }
+        Self { rules, watcher, replaced: BTreeSet::new(), only_new: false, changes: Mutex::default() }
+    }
+
+    /// From now on what is known already is left as it is.
+    pub(crate) const fn looks_for_new_only(&mut self) {
+        self.only_new = true;
     }
 
     /// What has changed, once all is read.
@@ -132,7 +139,7 @@ impl<'a> Scanner<'a> {
 
     /// Looks again at these directories only, and at what is new in them.
     pub(crate) fn some(&mut self, root: &Root, tree: &mut Option<Node>, hints: Hints) -> io::Result<()> {
-        self.replaced = hints.replaced;
+        self.replaced = if self.only_new { BTreeSet::new() } else { hints.replaced };
         let mut read = BTreeSet::new();
         for path in &hints.directories {
             let mut path = path.clone();
@@ -152,6 +159,9 @@ impl<'a> Scanner<'a> {
                             directory.children = new;
                         }
                     }
+                    break;
+                }
+                if self.only_new {
                     break;
                 }
                 if path.is_root() {
@@ -188,6 +198,9 @@ impl<'a> Scanner<'a> {
                     None => continue,
                 },
             };
+            if self.only_new && old.is_some() {
+                continue;
+            }
             let child = path.child(&name);
             if self.rules.skips(&child) {
                 continue;
@@ -232,6 +245,9 @@ impl<'a> Scanner<'a> {
         };
         let below: Vec<_> = directories.into_par_iter().map(descend).collect::<io::Result<_>>()?;
         children.extend(below.into_iter().flatten());
+        if self.only_new {
+            children.extend(before.iter().map(|(name, node)| (name.clone(), node.clone())));
+        }
         for name in before.keys().filter(|name| !children.contains_key(*name)) {
             self.tell(path.child(name), None);
         }

@@ -125,6 +125,39 @@ fn what_was_written_before_a_flush_is_on_the_other_side_after_it() {
 }
 
 #[test]
+fn what_a_file_speaks_of_is_there_before_it() {
+    let pair = Pair::new(Kind::Directory, |root| {
+        ["a", "a/objects", "b", "b/objects"].iter().for_each(|directory| fs::create_dir(root.join(directory)).unwrap());
+        write(&root.join("a/HEAD"), "");
+    });
+    pair.settle();
+    let root = &pair.laptop("");
+    for round in 0..60 {
+        // As Git does: first what is new, in places before and behind, then what leads there.
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for part in 0..8 {
+                    let side = if part % 2 == 0 { "a" } else { "b" };
+                    write(&root.join(format!("{side}/objects/{round}-{part}")), "object");
+                    write(&root.join("new"), &format!("{round}-{part}"));
+                    fs::rename(root.join("new"), root.join("a/HEAD")).unwrap();
+                }
+            });
+            loop {
+                let head = text(&pair.far("a/HEAD"));
+                if let Some((of, part)) = head.split_once('-') {
+                    let side = if part.parse::<u32>().unwrap() % 2 == 0 { "a" } else { "b" };
+                    assert!(pair.far(&format!("{side}/objects/{head}")).exists(), "{head} is not there");
+                    if (of, part) == (round.to_string().as_str(), "7") {
+                        break;
+                    }
+                }
+            }
+        });
+    }
+}
+
+#[test]
 fn both_versions_are_kept_and_listed_until_one_is_deleted() {
     let mut pair = Pair::new(Kind::Directory, |root| write(&root.join("a.txt"), "old"));
     pair.settle();

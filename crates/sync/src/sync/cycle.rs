@@ -403,11 +403,12 @@ impl Cycle {
 
     /// What arrived before an interruption was in common, though nobody was told.
     fn settle(&mut self, seen: Option<&Seen>) {
-        let mut ancestor = self.ancestor.take();
-        let changed = match self.sides(seen) {
-            (laptop @ Some(_), environment @ Some(_)) => self.intents.settle(&mut ancestor, laptop, environment),
-            _ => false,
-        };
+        if self.intents.is_empty() || self.laptop.tree().is_none() || self.environment.is_none() {
+            return;
+        }
+        let (intents, mut ancestor) = (std::mem::take(&mut self.intents), self.ancestor.take());
+        let (laptop, environment) = self.sides(seen);
+        let changed = intents.settle(&mut ancestor, laptop, environment);
         self.ancestor = ancestor;
         if changed {
             self.unkept.get_or_insert_with(Instant::now);
