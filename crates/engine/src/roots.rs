@@ -46,6 +46,15 @@ struct Remembered {
     read_only: bool,
     /// Paths in it that none of them sees.
     masks: Vec<String>,
+    /// Paths of files in it that containers have mounted by themselves.
+    #[serde(default)]
+    held: Vec<String>,
+}
+
+impl Remembered {
+    fn held(&self) -> Vec<RelativePath> {
+        self.held.iter().filter_map(|held| RelativePath::new(held.as_bytes())).collect()
+    }
 }
 
 struct Root {
@@ -133,13 +142,15 @@ impl Roots {
         let root = below(&path).ok_or_else(|| unusable(&path, "its path is too long or too deep"))?;
         let name = blake3::hash(root.as_bytes()).to_hex();
         // A link to a file is mounted as the file that it leads to now, as Docker does; no link is followed later.
-        let link_target = remembered.file.then(|| fs_err::canonicalize(&path).ok()).flatten();
+        let is_link = remembered.file && path.is_symlink();
+        let link_target = is_link.then(|| fs_err::canonicalize(&path).ok()).flatten();
         let setup = Setup {
             laptop: link_target.unwrap_or_else(|| path.clone()),
             kind: if remembered.file { Kind::File } else { Kind::Directory },
             root,
             mode,
             masks: self.masks(&remembered, roots),
+            held: remembered.held(),
             ancestor: self.directory.join(name.as_str()),
             stage: self.directory.join(format!("{name}.stage")),
             limits: Limits { entries: settings.mount_max_files, bytes: settings.mount_max_bytes },
@@ -187,8 +198,13 @@ impl Roots {
             let rest = path.strip_prefix(&around).unwrap_or(&path);
             if real == real_root.join(rest) {
                 let Some(root) = roots.get_mut(&around) else { return Err(unusable(&path, "it is gone")) };
-                if root.remembered.read_only && !bind.read_only {
-                    root.remembered.read_only = false;
+                let before = root.remembered.clone();
+                root.remembered.read_only &= bind.read_only;
+                let held = rest.to_string_lossy().replace('\\', "/");
+                if is_file && !root.remembered.held.contains(&held) {
+                    root.remembered.held.push(held);
+                }
+                if root.remembered != before {
                     self.reshape(&mut roots, &around, settings);
                     self.remember(&roots)?;
                 }
@@ -212,8 +228,13 @@ impl Roots {
             }
             return Ok(place);
         }
-        let remembered =
-            Remembered { path: path.clone(), file: is_file, read_only: bind.read_only, masks: bind.masks.clone() };
+        let remembered = Remembered {
+            path: path.clone(),
+            file: is_file,
+            read_only: bind.read_only,
+            masks: bind.masks.clone(),
+            held: Vec::new(),
+        };
         self.begin(&mut roots, remembered, settings)?;
         // One that it lies in leaves it alone from now on.
         let around: Vec<PathBuf> =
@@ -227,7 +248,7 @@ impl Roots {
         let Some(masks) = roots.get(path).map(|root| self.masks(&root.remembered, roots)) else { return };
         if let Some(root) = roots.get_mut(path) {
             root.mode = mode(&root.remembered, settings);
-            root.sync.set_shape(root.mode, masks);
+            root.sync.set_shape(root.mode, masks, root.remembered.held());
         }
     }
 

@@ -65,6 +65,8 @@ pub enum Question {
         text: String,
         /// Paths that are ignored besides.
         masks: Vec<RelativePath>,
+        /// Files that containers have mounted by themselves: they keep their identity.
+        held: Vec<RelativePath>,
     },
     /// Whose the files are to be, inside containers: those that are there, and those that come.
     Owner {

@@ -1,8 +1,10 @@
 //! Doing what a plan says, on a file system that others change at the same time: what a step replaces is taken aside, looked
 //! at, and put back if it is not what was seen.
 
+mod in_place;
+
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Read, Seek, SeekFrom, Write},
     time::{Duration, Instant, SystemTime},
 };
@@ -70,6 +72,8 @@ pub(crate) struct Applying<'a> {
     pub(crate) stage: &'a mut Stage,
     pub(crate) tree: &'a mut Option<Node>,
     pub(crate) owner: Option<Owner>,
+    /// Files that a container would lose if others came into their places.
+    pub(crate) held: &'a BTreeSet<RelativePath>,
     pub(crate) side: Side,
     pub(crate) traits: &'a Traits,
     pub(crate) work: &'a mut Work,
@@ -153,37 +157,17 @@ impl Applying<'_> {
                 self.done(&RelativePath::ROOT, step.new.clone());
                 Ok(())
             }
-            (old, Some(Entry::File(file)), Some(name)) => {
+            (_, Some(Entry::File(file)), Some(name)) => {
                 let (directory, name) = (self.root.top()?, name.to_owned());
                 let spot = Spot { directory, name: &name };
                 if self.side == Side::Environment {
-                    let entry = self.in_place(&spot, file, old.is_some())?;
-                    self.done(&RelativePath::ROOT, Some(entry));
-                    return Ok(());
+                    return self.write_into(&spot, step, &RelativePath::ROOT, file);
                 }
                 self.put(&spot, step, &RelativePath::ROOT)
             }
             // A root itself is neither made nor taken away by a step.
             _ => Err(Obstacle::Failed(io::Error::other("the root became something else"))),
         }
-    }
-
-    /// Writes into a file that a container has mounted: another file in its place would not be seen there.
-    fn in_place(&mut self, spot: &Spot<'_>, file: &File, known: bool) -> Result<Entry, Obstacle> {
-        if known && !self.is_as_known(spot, &RelativePath::ROOT)? {
-            return Err(Obstacle::Changed);
-        }
-        let (_, mut source) =
-            self.stage.open(&file.digest, false).map_err(Obstacle::Failed)?.ok_or(Obstacle::Changed)?;
-        let mut target = spot.directory.open_to_write(spot.name)?;
-        // Before the content, so that what a container writes right after it is not cut.
-        target.set_len(file.size)?;
-        io::copy(&mut source, &mut target)?;
-        self.dress(&target, file)?;
-        // It has been this content, whatever a container has written since: it is read again, and what is found then is a newer
-        // version of this one.
-        let made = stat_of(&target)?;
-        Ok(Entry::File(written(file, &made, None)))
     }
 
     fn below(&mut self, step: &Step, parent: &RelativePath, name: &Name) -> Result<(), Obstacle> {
@@ -249,6 +233,16 @@ impl Applying<'_> {
             let entry = written(new, &stat_of(&file)?, None);
             self.done(path, Some(Entry::File(entry)));
             return Ok(());
+        }
+        if let (Some(Entry::File(old)), Some(Entry::File(new))) = (&step.old, &step.new) {
+            if self.held.contains(path) {
+                return self.write_into(spot, step, path, new);
+            }
+            if let Some(end) = self.end(old, new)?
+                && self.append(spot, path, new, &end)?
+            {
+                return Ok(());
+            }
         }
         if step.old.is_some() && !self.is_as_known(spot, path)? {
             return Err(Obstacle::Changed);

@@ -51,6 +51,8 @@ pub(crate) struct Endpoint {
     changed: Arc<dyn Fn() + Send + Sync>,
     stage: Stage,
     owner: Option<Owner>,
+    /// Files that are written into, not replaced.
+    held: BTreeSet<RelativePath>,
     /// Hints that came while a scan was due that has not been done.
     hints: Hints,
     side: Side,
@@ -87,6 +89,7 @@ impl Endpoint {
             changed,
             stage: Stage::new(stage)?,
             owner: None,
+            held: BTreeSet::new(),
             hints: Hints { everywhere: true, ..Hints::default() },
             side,
             traits: Traits::default(),
@@ -98,6 +101,11 @@ impl Endpoint {
     pub(crate) fn set_rules(&mut self, rules: Rules) {
         self.rules = rules;
         self.hints.everywhere = true;
+    }
+
+    /// Files that containers have mounted by themselves.
+    pub(crate) fn set_held(&mut self, held: Vec<RelativePath>) {
+        self.held = held.into_iter().collect();
     }
 
     pub(crate) fn tree(&self) -> Option<&Node> {
@@ -368,6 +376,7 @@ impl Endpoint {
             stage: &mut self.stage,
             tree: &mut self.tree,
             owner: self.owner,
+            held: &self.held,
             side: self.side,
             traits: &self.traits,
             work: &mut self.work,

@@ -74,7 +74,10 @@ fn converse<W: Write + Send + 'static>(
     while let Some(question) = questions.receive()? {
         match question {
             Question::Open { .. } => return Err(invalid("the root is open")),
-            Question::Rules { text, masks } => endpoint.set_rules(Rules::new(&text, masks).0),
+            Question::Rules { text, masks, held } => {
+                endpoint.set_rules(Rules::new(&text, masks).0);
+                endpoint.set_held(held);
+            }
             Question::Owner { user, group } => {
                 endpoint.set_owner(Owner::new(user, group))?;
             }

@@ -66,6 +66,8 @@ pub struct Setup {
     pub mode: Mode,
     /// Paths at which containers have other things mounted.
     pub masks: Vec<RelativePath>,
+    /// Files in it that containers have mounted by themselves: in the environment they are written into, not replaced.
+    pub held: Vec<RelativePath>,
     /// File that keeps what both had in common last.
     pub ancestor: PathBuf,
     /// Directory for files on their way, of this sync's own.
@@ -162,7 +164,7 @@ enum Command {
     /// The connection of this number is gone.
     Lost(u64),
     Owner(u32, u32),
-    Shape(Mode, Vec<RelativePath>),
+    Shape(Mode, Vec<RelativePath>, Vec<RelativePath>),
     Flush(Told),
     /// A person has decided what a halted sync is to do.
     GoOn {
@@ -241,9 +243,9 @@ impl Sync {
         self.command(Command::Owner(user, group));
     }
 
-    /// Which way changes go from now on, and what is ignored besides the file of rules.
-    pub fn set_shape(&self, mode: Mode, masks: Vec<RelativePath>) {
-        self.command(Command::Shape(mode, masks));
+    /// Which way changes go from now on, what is ignored besides the file of rules, and which files are written into.
+    pub fn set_shape(&self, mode: Mode, masks: Vec<RelativePath>, held: Vec<RelativePath>) {
+        self.command(Command::Shape(mode, masks, held));
     }
 
     /// Brings all that either side has now to the other, and says when that is done. It waits for a connection.
@@ -406,8 +408,8 @@ impl Driver {
                     self.lose();
                 }
             }
-            Command::Shape(mode, masks) => {
-                if self.cycle.set_shape(mode, masks) {
+            Command::Shape(mode, masks, held) => {
+                if self.cycle.set_shape(mode, masks, held) {
                     self.whole = true;
                 }
             }

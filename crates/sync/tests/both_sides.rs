@@ -406,6 +406,30 @@ fn a_file_that_grows_all_the_time_does_not_hold_up_a_flush() {
 }
 
 #[test]
+fn a_file_that_becomes_longer_stays_the_same_file_for_who_follows_it() {
+    let pair = Pair::new(Kind::Directory, |root| write(&root.join("log"), ""));
+    pair.settle();
+    let identities = || [pair.laptop("log"), pair.far("log")].map(|path| fs::metadata(path).unwrap().ino());
+    let before = identities();
+    let mut expected = String::new();
+    for round in 0..40 {
+        let side = if round % 2 == 0 { pair.laptop("log") } else { pair.far("log") };
+        let line = format!("line {round}\n");
+        std::io::Write::write_all(&mut fs::OpenOptions::new().append(true).open(&side).unwrap(), line.as_bytes())
+            .unwrap();
+        expected += &line;
+        pair.settle();
+        assert_eq!((text(&pair.laptop("log")), text(&pair.far("log"))), (expected.clone(), expected.clone()));
+    }
+    assert_eq!(identities(), before);
+    // What is not the same up to its old end is another file, as a whole.
+    write(&pair.laptop("log"), &format!("another {expected}"));
+    pair.settle();
+    assert_eq!(text(&pair.far("log")), format!("another {expected}"));
+    assert_eq!(pair.sync().status().conflicts, []);
+}
+
+#[test]
 fn a_directory_that_came_into_the_place_of_another_is_not_taken_for_it() {
     let pair = Pair::new(Kind::Directory, |root| {
         for (directory, content) in [("dist", "old"), ("dist.new", "new")] {

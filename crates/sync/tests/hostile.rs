@@ -114,6 +114,7 @@ impl Laptop {
             root: RelativePath::new(b"root").unwrap(),
             mode: Mode::TwoWay,
             masks: Vec::new(),
+            held: Vec::new(),
             ancestor: self.state.path().join("ancestor"),
             stage: self.state.path().join("stage"),
             limits: Limits { entries: 50, bytes: 1 << 20 },

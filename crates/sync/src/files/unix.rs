@@ -114,6 +114,12 @@ impl Directory {
         Ok(openat(&self.0, name, flags, Mode::RUSR | Mode::WUSR)?.into())
     }
 
+    /// Opens a file so that what is written comes to its end.
+    pub(crate) fn open_to_append(&self, name: &[u8]) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        Ok(openat(&self.0, name, flags, Mode::empty())?.into())
+    }
+
     /// Makes a file that nobody else may read yet, open to be written and read.
     pub(crate) fn create(&self, name: &[u8]) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

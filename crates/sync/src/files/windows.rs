@@ -174,6 +174,11 @@ impl Directory {
             .open(path)
     }
 
+    /// Opens a file so that what is written comes to its end.
+    pub(crate) fn open_to_append(&self, name: &[u8]) -> io::Result<File> {
+        OpenOptions::new().append(true).custom_flags(FILE_FLAG_OPEN_REPARSE_POINT).open(self.join(name)?)
+    }
+
     /// Makes a file, open to be written and read.
     pub(crate) fn create(&self, name: &[u8]) -> io::Result<File> {
         OpenOptions::new().read(true).write(true).create_new(true).open(self.join(name)?)

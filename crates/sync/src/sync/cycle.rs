@@ -179,11 +179,10 @@ impl Cycle {
     }
 
     /// Returns whether everything has to be read.
-    pub(super) fn set_shape(&mut self, mode: Mode, masks: Vec<RelativePath>) -> bool {
-        let changed = self.setup.mode != mode || self.setup.masks != masks;
+    pub(super) fn set_shape(&mut self, mode: Mode, masks: Vec<RelativePath>, held: Vec<RelativePath>) -> bool {
+        let changed = self.setup.mode != mode || self.setup.masks != masks || self.setup.held != held;
         if changed {
-            self.setup.mode = mode;
-            self.setup.masks = masks;
+            (self.setup.mode, self.setup.masks, self.setup.held) = (mode, masks, held);
             // Sent with the next cycle.
             self.rules = None;
         }
@@ -295,8 +294,11 @@ impl Cycle {
     }
 
     fn send_rules(&self, conversation: &mut Conversation) -> Result<(), Lost> {
-        conversation
-            .ask(&Question::Rules { text: self.rules.clone().unwrap_or_default(), masks: self.setup.masks.clone() })
+        conversation.ask(&Question::Rules {
+            text: self.rules.clone().unwrap_or_default(),
+            masks: self.setup.masks.clone(),
+            held: self.setup.held.clone(),
+        })
     }
 
     /// Whether the first reading would bring more than is allowed.

@@ -82,6 +82,7 @@ pub(crate) fn setup(directory: &Path, kind: Kind) -> Setup {
         root: RelativePath::new(b"deep/root").unwrap(),
         mode: Mode::TwoWay,
         masks: Vec::new(),
+        held: Vec::new(),
         ancestor: directory.join("state/ancestor"),
         stage: directory.join("state/stage"),
         limits: Limits { entries: 10_000, bytes: 1 << 30 },
