@@ -32,6 +32,8 @@ enum Deed {
     Restarts,
     /// A container ends, or is removed.
     Ends,
+    /// A command is prepared in a container that runs.
+    Prepares,
     /// Files are copied out of a container.
     CopiesFrom,
     /// Files are copied into a container.
@@ -45,6 +47,7 @@ impl Deed {
             "/containers/{}/restart" => Some(Self::Restarts),
             "/containers/{}/stop" | "/containers/{}/kill" => Some(Self::Ends),
             "/containers/{}" if method == Method::DELETE => Some(Self::Ends),
+            "/containers/{}/exec" => Some(Self::Prepares),
             "/containers/{}/archive" if method == Method::PUT => Some(Self::CopiesTo),
             "/containers/{}/archive" => Some(Self::CopiesFrom),
             _ => route.body.map(|_| Self::Creates),
@@ -151,8 +154,15 @@ impl Around for Errand {
                 }
                 match inspect(link, &self.name).await?.filter(|container| !container.running) {
                     Some(container) => self.ready(&container, &self.learn(&container)).await,
-                    None => Ok(()),
+                    None => {
+                        self.environment.containers.bindings.refresh(&self.name).await;
+                        Ok(())
+                    }
                 }
+            }
+            Deed::Prepares => {
+                self.environment.containers.bindings.refresh(&self.name).await;
+                Ok(())
             }
             Deed::Creates | Deed::Ends => Ok(()),
         }
@@ -266,6 +276,7 @@ mod tests {
             (Method::POST, "/containers/x/restart", Deed::Restarts),
             (Method::POST, "/containers/x/kill", Deed::Ends),
             (Method::DELETE, "/containers/x", Deed::Ends),
+            (Method::POST, "/containers/x/exec", Deed::Prepares),
             (Method::PUT, "/containers/x/archive", Deed::CopiesTo),
             (Method::HEAD, "/containers/x/archive", Deed::CopiesFrom),
             (Method::POST, "/containers/create", Deed::Creates),

@@ -5,11 +5,12 @@ use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
 };
 
 use overside_docker_api::Mounted;
 use overside_model::Problem;
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::timeout};
 
 use crate::{hub::Hub, mounts::Files};
 
@@ -17,6 +18,9 @@ use crate::{hub::Hub, mounts::Files};
 const MOST_GONE: usize = 256;
 /// Commands in containers that are known. A command that waits longer than so many others ends without a flush of its own.
 const MOST_EXECS: usize = 1024;
+
+/// How long a command in a container that runs waits for what was changed on the laptop before it.
+const FRESH: Duration = Duration::from_secs(10);
 
 /// What is known of one environment's mounts.
 pub(crate) struct Bindings {
@@ -197,7 +201,19 @@ impl Bindings {
         }
     }
 
-    /// The same as a task; None if there is nothing to wait for.
+    /// Waits until a container that runs has what was changed on the laptop before. Where that cannot be, or takes long, the
+    /// container goes on with what it has.
+    pub(crate) async fn refresh(&self, container: &str) {
+        let places = self.of_container(container);
+        let Some(files) = self.files.as_ref().filter(|_| !places.is_empty()) else { return };
+        match timeout(FRESH, files.ready(&places, None)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(problem)) => tracing::debug!(%problem, container, "a command finds what was there before"),
+            Err(_) => tracing::debug!(container, "a command does not wait for all that has changed"),
+        }
+    }
+
+    /// Waits for files of containers as a task; None if there is nothing to wait for.
     pub(crate) fn begin_flush(self: &Arc<Self>, places: Vec<String>) -> Option<JoinHandle<()>> {
         if self.files.is_none() || places.is_empty() {
             return None;

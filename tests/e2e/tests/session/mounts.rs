@@ -149,6 +149,31 @@ fn a_single_file_is_bound_as_compose_does_with_configs_and_secrets() -> Result<(
 }
 
 #[test]
+fn a_file_of_a_mounted_directory_that_is_bound_by_itself_too_follows_edits() -> Result<()> {
+    let home = TempHome::new()?;
+    let (_daemon, project) = begin(&home)?;
+    let (whole, file) = (format!("{project}:/app"), format!("{project}/src/in:/etc/in"));
+    let options = ["run", "--detach", "--init", "--name", "web", "-v", &whole, "-v", &file, IMAGE, "sleep", "600"];
+    docker(&home, &options)?.success()?;
+    for (round, replaces) in [false, true, true, false].into_iter().enumerate() {
+        let (text, path) = (format!("edit {round}"), Path::new(&project).join("src/in"));
+        if replaces {
+            fs_err::write(path.with_extension("new"), &text)?;
+            fs_err::rename(path.with_extension("new"), &path)?;
+        } else {
+            fs_err::write(&path, &text)?;
+        }
+        let script = "until test \"$(cat /app/src/in)\" = \"$0\"; do sleep 0.05; done; cat /etc/in";
+        let said = docker(&home, &["exec", "web", "sh", "-c", script, &text])?.success()?.out();
+        ensure!(said == text, "{said} is not {text}");
+    }
+    docker(&home, &["exec", "web", "sh", "-c", "echo theirs > /etc/in"])?.success()?;
+    ensure!(read(&project, "src/in")? == "theirs\n");
+    docker(&home, &["rm", "--force", "web"])?.success()?;
+    Ok(())
+}
+
+#[test]
 fn a_link_to_a_file_is_bound_as_the_file_that_it_leads_to() -> Result<()> {
     let home = TempHome::new()?;
     let (_daemon, project) = begin(&home)?;
@@ -238,6 +263,22 @@ fn an_edit_reaches_a_container_that_runs() -> Result<()> {
     fs_err::write(Path::new(&project).join("src/in"), "edited")?;
     running.wait_for("seen", LIMIT)?;
     running.finish(LIMIT)?.success()?;
+    Ok(())
+}
+
+#[test]
+fn a_command_in_a_running_container_finds_what_was_written_right_before_it() -> Result<()> {
+    let home = TempHome::new()?;
+    let (_daemon, project) = begin(&home)?;
+    let bind = format!("{project}:/app");
+    docker(&home, &["run", "--detach", "--init", "--name", "web", "-v", &bind, IMAGE, "sleep", "600"])?.success()?;
+    for round in 0..10 {
+        // So much that it would be under way still.
+        fs_err::write(Path::new(&project).join("src/in"), format!("{round}").repeat(8 << 20))?;
+        let said = docker(&home, &["exec", "web", "sh", "-c", "tail -c 1 /app/src/in"])?.success()?.out();
+        ensure!(said == round.to_string(), "{said} in round {round}");
+    }
+    docker(&home, &["rm", "--force", "web"])?.success()?;
     Ok(())
 }
 
