@@ -65,7 +65,7 @@ pub(crate) struct Directory {
 }
 
 /// What there is in one.
-pub(crate) struct Entries(fs::ReadDir);
+pub(crate) struct Entries(Option<fs::ReadDir>);
 
 /// One of these.
 pub(crate) struct Found {
@@ -78,7 +78,7 @@ impl Iterator for Entries {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            match self.0.next()? {
+            match self.0.as_mut()?.next()? {
                 Ok(entry) => {
                     // One that is no Unicode has no form elsewhere.
                     if let Ok(name) = entry.file_name().into_string() {
@@ -209,8 +209,13 @@ impl Directory {
         volume(self).is_some() && volume(self) == volume(other)
     }
 
+    /// Nothing, if it was removed meanwhile: what it lies in tells that.
     pub(crate) fn entries(&self) -> io::Result<Entries> {
-        Ok(Entries(fs::read_dir(&self.path)?))
+        match fs::read_dir(&self.path) {
+            Ok(entries) => Ok(Entries(Some(entries))),
+            Err(error) if is_gone(&error) => Ok(Entries(None)),
+            Err(error) => Err(error),
+        }
     }
 
     /// What the directory tells of one of its entries, which costs nothing. Of a file that is being written the size and the
