@@ -405,6 +405,7 @@ fn a_file_that_grows_all_the_time_does_not_hold_up_a_flush() {
     assert_eq!(text(&pair.laptop("log")), text(&pair.far("log")));
 }
 
+#[cfg(unix)]
 #[test]
 fn a_file_that_becomes_longer_stays_the_same_file_for_who_follows_it() {
     let pair = Pair::new(Kind::Directory, |root| write(&root.join("log"), ""));
