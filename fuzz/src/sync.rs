@@ -229,6 +229,7 @@ mod unix {
             root: RelativePath::new(b"root").unwrap(),
             mode: Mode::TwoWay,
             masks: Vec::new(),
+            held: Vec::new(),
             ancestor: home.path().join("state/ancestor"),
             stage: home.path().join("state/stage"),
             limits: Limits { entries: MOST, bytes: 8 << 20 },
