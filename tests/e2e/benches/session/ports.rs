@@ -35,9 +35,9 @@ const SERVER: u16 = 28_082;
 pub(crate) fn measure() -> Result<()> {
     println!("### Published ports, beside `ssh -L`\n");
     println!(
-        "{}; {}; nginx answering five bytes, in a container through Overside and on the host's loopback through `ssh -L`, \
-         both by the same OpenSSH server; both sides in turn, {TURNS} times {SECONDS} s of wrk with two threads each, {} MiB of zeros \
-         by curl: medians.\n",
+        "{}; {}; nginx answering five bytes, in a container through Overside and on the host's loopback through `ssh -L`; \
+         both by the same OpenSSH server, but that Overside needs none where the environment is on this machine; both sides in \
+         turn, {TURNS} times {SECONDS} s of wrk with two threads each, {} MiB of zeros by curl: medians.\n",
         table::machine(),
         run(Command::new("ssh").arg("-V"), LIMIT)?.err().trim(),
         BULK >> 20
@@ -49,8 +49,8 @@ pub(crate) fn measure() -> Result<()> {
     fs_err::write(place.join("conf"), configuration(SERVER, &place.display().to_string()))?;
     let native = Running::spawn(Command::new("/usr/sbin/nginx").arg("-c").arg(place.join("conf")))?;
     answered(SERVER)?;
-    for (name, delay) in [("loopback", None), ("40 ms", Some(DELAY))] {
-        line(name, delay)?;
+    for way in [Way::Here, Way::Loopback, Way::Far] {
+        line(way)?;
     }
     drop(native);
     Ok(())
@@ -69,18 +69,31 @@ fn write_zeros(path: &Path) -> Result<()> {
     Ok(fs_err::File::create(path)?.set_len(BULK)?)
 }
 
-/// One line.
-fn line(name: &str, delay: Option<Duration>) -> Result<()> {
+/// How Overside's environment is reached. `ssh -L` always goes by SSH.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// It is on this machine.
+    Here,
+    /// Behind the SSH server, over loopback.
+    Loopback,
+    /// Behind the SSH server, over the far line.
+    Far,
+}
+
+/// Measures one way.
+fn line(way: Way) -> Result<()> {
     let home = TempHome::new()?;
     let sshd = Sshd::start(&home, Setup::default())?;
-    let wire = Wire::to(sshd.port(), delay.unwrap_or_default())?;
+    let wire = Wire::to(sshd.port(), if way == Way::Far { DELAY } else { Duration::ZERO })?;
     let (port, address) =
-        if delay.is_some() { (wire.port(), wire.address("root")) } else { (sshd.port(), sshd.address("root")) };
+        if way == Way::Far { (wire.port(), wire.address("root")) } else { (sshd.port(), sshd.address("root")) };
     let ssh = openssh(&home, port)?;
     let daemon = Daemon::enabled(&home)?;
-    let fingerprint = sshd.fingerprint()?;
-    daemon.overside(&["runner", "add", "far", &address, "--accept-host-key", &fingerprint])?.success()?;
-    daemon.overside(&["runner", "default", "far"])?.success()?;
+    if way != Way::Here {
+        let fingerprint = sshd.fingerprint()?;
+        daemon.overside(&["runner", "add", "far", &address, "--accept-host-key", &fingerprint])?.success()?;
+        daemon.overside(&["runner", "default", "far"])?.success()?;
+    }
     import(&home, "nginx:1", &["/usr/sbin/nginx", "/bin/sh", "/usr/bin/truncate"], &["/etc/passwd", "/etc/group"])?;
     let script =
         format!("truncate -s {BULK} /n/big; echo '{}' > /n/conf; exec nginx -c /n/conf", configuration(80, "/n"));
@@ -112,7 +125,12 @@ fn line(name: &str, delay: Option<Duration>) -> Result<()> {
     let before = opened()?;
     let each = opened()?.saturating_sub(before) / CONNECTIONS as u64;
     drop(open);
-    let mut text = format!("| over {name} | Overside | `ssh -L` | ratio |\n| --- | --- | --- | --- |\n");
+    let name = match way {
+        Way::Here => "on this machine",
+        Way::Loopback => "an SSH host, over loopback",
+        Way::Far => "an SSH host, over 40 ms",
+    };
+    let mut text = format!("| {name} | Overside | `ssh -L` | ratio |\n| --- | --- | --- | --- |\n");
     for connections in [1, 50, 500] {
         for (kind, kept) in [("kept", true), ("new", false)] {
             let (ours, theirs) = in_turn(|port| requests(port, connections, kept))?;
