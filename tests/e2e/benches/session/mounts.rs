@@ -131,7 +131,7 @@ fn change(large: &Path) -> Result<()> {
 /// Sources of crates that this workspace is built from, as cargo has them.
 fn sources(home: &TempHome) -> Result<Option<Tree>> {
     let mut command = Command::new(env!("CARGO"));
-    command.args(["metadata", "--format-version", "1", "--offline"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.args(["metadata", "--format-version", "1", "--locked"]).current_dir(env!("CARGO_MANIFEST_DIR"));
     let said = run(&mut command, LIMIT)?.success()?.out();
     let metadata: serde_json::Value = serde_json::from_str(&said)?;
     let packages = metadata["packages"].as_array().context("cargo names no packages")?;
@@ -277,7 +277,7 @@ impl Line {
         println!("{notes}");
         // Hundreds of thousands of files are deleted with it, which may take longer than a command is waited for.
         let _ = daemon.overside(&["stop", "-f"]);
-        daemon.wait_for_state(State::Idle, PATIENCE)?;
+        daemon.wait_for_state(State::Stopped, PATIENCE)?;
         Ok(())
     }
 
