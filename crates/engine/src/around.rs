@@ -91,7 +91,7 @@ impl Errand {
         let bindings = self.environment.containers.bindings.clone();
         let places = self.places.clone();
         let places = move || std::mem::take(&mut *places.lock().unwrap_or_else(PoisonError::into_inner));
-        match self.body.filter(|_| bindings.files().is_some() && self.deed == Deed::Creates)? {
+        match self.body.filter(|_| self.deed == Deed::Creates)? {
             BodyKind::Container => {
                 let name = parameter(call.query.unwrap_or_default(), "name").unwrap_or_default().into_owned();
                 Some(Box::new(move |answer: LocalAnswer| {
@@ -117,10 +117,10 @@ impl Errand {
 
     /// Waits until a container that does not run finds its files as they are on the laptop.
     async fn ready(&self, container: &Container, places: &[String]) -> Result<(), Problem> {
-        let Some(files) = self.environment.containers.bindings.files().filter(|_| !places.is_empty()) else {
+        if places.is_empty() {
             return Ok(());
-        };
-        files.ready(places, owner(&self.environment, container).await).await
+        }
+        self.environment.files().ready(places, owner(&self.environment, container).await).await
     }
 
     /// A container begins: `container` is as it was before.
@@ -170,7 +170,7 @@ impl Around for Errand {
 
     async fn place(&self, bound: Bound) -> Result<BTreeMap<String, String>, Problem> {
         let bindings = &self.environment.containers.bindings;
-        let Some(files) = bindings.files() else { return Ok(BTreeMap::new()) };
+        let files = bindings.files();
         let of_volumes = bindings.of_volumes(&bound.volumes);
         if bound.binds.is_empty() && of_volumes.is_empty() {
             return Ok(BTreeMap::new());
@@ -232,7 +232,6 @@ pub(crate) fn flush(call: &Call<'_>, environment: &Arc<Environment>) -> Option<F
     };
     let name = call.route.name?.to_owned();
     let bindings = environment.containers.bindings.clone();
-    bindings.files()?;
     // Looked up at the end: a client waits for a container before it starts it.
     Some(Box::new(move || {
         let places = if of_exec { bindings.of_exec(&name) } else { bindings.of_container(&name) };

@@ -25,7 +25,7 @@ const FRESH: Duration = Duration::from_secs(10);
 /// What is known of one environment's mounts.
 pub(crate) struct Bindings {
     hub: Weak<Hub>,
-    files: Option<Arc<dyn Files>>,
+    files: Arc<dyn Files>,
     known: Mutex<Known>,
     /// Why the last flush did not bring everything.
     problem: Mutex<Option<Problem>>,
@@ -90,8 +90,8 @@ impl Known {
 }
 
 impl Bindings {
-    /// Nothing is known yet. Without `files` nothing ever will be.
-    pub(crate) fn new(hub: Weak<Hub>, files: Option<Arc<dyn Files>>) -> Self {
+    /// Nothing is known yet.
+    pub(crate) fn new(hub: Weak<Hub>, files: Arc<dyn Files>) -> Self {
         Self { hub, files, known: Mutex::default(), problem: Mutex::default() }
     }
 
@@ -99,14 +99,13 @@ impl Bindings {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Who brings files; None where nobody does.
-    pub(crate) fn files(&self) -> Option<&Arc<dyn Files>> {
-        self.files.as_ref()
+    /// Who brings files.
+    pub(crate) fn files(&self) -> &Arc<dyn Files> {
+        &self.files
     }
 
     /// Takes what a reading of the whole environment says, in the place of all that was known, and goes on with it.
     pub(crate) async fn read(&self, volumes: Vec<(String, String)>, containers: Vec<(String, String, Mounted)>) {
-        let Some(files) = &self.files else { return };
         let places = {
             let mut known = self.known();
             known.volumes = volumes.into_iter().collect();
@@ -123,14 +122,11 @@ impl Bindings {
             places.dedup();
             places
         };
-        files.resume(&places).await;
+        self.files.resume(&places).await;
     }
 
     /// Takes what an inspection says of a container, and returns the places that it has.
     pub(crate) fn learn(&self, id: &str, name: &str, mounted: &Mounted) -> Vec<String> {
-        if self.files.is_none() {
-            return Vec::new();
-        }
         let mut known = self.known();
         let places = known.places(mounted);
         known.put(id, name, places.clone());
@@ -185,8 +181,10 @@ impl Bindings {
     /// Waits until what was written at these places is on the laptop. What stays behind is told in the status: what a client
     /// asked for has happened all the same.
     pub(crate) async fn flush(&self, places: &[String]) {
-        let Some(files) = self.files.as_ref().filter(|_| !places.is_empty()) else { return };
-        let problem = files.flush(places).await.err();
+        if places.is_empty() {
+            return;
+        }
+        let problem = self.files.flush(places).await.err();
         if let Some(problem) = &problem {
             tracing::warn!(%problem, "what containers wrote is not all on the laptop");
         }
@@ -205,8 +203,10 @@ impl Bindings {
     /// container goes on with what it has.
     pub(crate) async fn refresh(&self, container: &str) {
         let places = self.of_container(container);
-        let Some(files) = self.files.as_ref().filter(|_| !places.is_empty()) else { return };
-        match timeout(FRESH, files.ready(&places, None)).await {
+        if places.is_empty() {
+            return;
+        }
+        match timeout(FRESH, self.files.ready(&places, None)).await {
             Ok(Ok(())) => {}
             Ok(Err(problem)) => tracing::debug!(%problem, container, "a command finds what was there before"),
             Err(_) => tracing::debug!(container, "a command does not wait for all that has changed"),
@@ -215,7 +215,7 @@ impl Bindings {
 
     /// Waits for files of containers as a task; None if there is nothing to wait for.
     pub(crate) fn begin_flush(self: &Arc<Self>, places: Vec<String>) -> Option<JoinHandle<()>> {
-        if self.files.is_none() || places.is_empty() {
+        if places.is_empty() {
             return None;
         }
         let bindings = self.clone();
@@ -266,7 +266,7 @@ mod tests {
     }
 
     fn bindings() -> Bindings {
-        Bindings::new(Weak::new(), Some(Arc::new(Idle)))
+        Bindings::new(Weak::new(), Arc::new(Idle))
     }
 
     fn mounted(places: &[&str], volumes: &[&str]) -> Mounted {
@@ -326,9 +326,9 @@ mod tests {
     }
 
     #[test]
-    fn without_anybody_who_brings_files_nothing_is_waited_for() {
-        let bindings = Arc::new(Bindings::new(Weak::new(), None));
-        assert!(bindings.learn("a", "a", &mounted(&["/d"], &[])).is_empty());
-        assert!(bindings.begin_flush(vec!["/d".to_owned()]).is_none());
+    fn where_nothing_is_mounted_nothing_is_waited_for() {
+        let bindings = Arc::new(bindings());
+        assert!(bindings.learn("a", "a", &mounted(&[], &[])).is_empty());
+        assert!(bindings.begin_flush(bindings.of_container("a")).is_none());
     }
 }

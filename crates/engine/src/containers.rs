@@ -118,7 +118,7 @@ pub(crate) async fn inspect(link: &Link, name: &str) -> Result<Option<Container>
 }
 
 impl Containers {
-    pub(crate) fn new(hub: &Arc<Hub>, id: EnvironmentId, files: Option<Arc<dyn Files>>) -> Self {
+    pub(crate) fn new(hub: &Arc<Hub>, id: EnvironmentId, files: Arc<dyn Files>) -> Self {
         let way = Way { hub: Arc::downgrade(hub), id: id.clone(), shared: Mutex::default() };
         let forwards = Arc::new(Forwards::new(Arc::new(way), hub.settings().ports_on_loopback));
         let bindings = Arc::new(Bindings::new(Arc::downgrade(hub), files));
@@ -155,14 +155,12 @@ impl Containers {
         let runs =
             |container: &&Value| matches!(container["State"].as_str(), Some("running" | "paused" | "restarting"));
         let ids: Vec<String> = list.iter().filter(runs).filter_map(id).collect();
-        if self.bindings.files().is_some() {
-            let volumes = bound_volumes(&docker::get_json(link, "/volumes").await?);
-            let mounted = list.iter().filter_map(|container| {
-                let name = container["Names"][0].as_str().unwrap_or_default().trim_start_matches('/');
-                Some((id(container)?, name.to_owned(), Mounted::of(container)))
-            });
-            self.bindings.read(volumes, mounted.collect()).await;
-        }
+        let volumes = bound_volumes(&docker::get_json(link, "/volumes").await?);
+        let mounted = list.iter().filter_map(|container| {
+            let name = container["Names"][0].as_str().unwrap_or_default().trim_start_matches('/');
+            Some((id(container)?, name.to_owned(), Mounted::of(container)))
+        });
+        self.bindings.read(volumes, mounted.collect()).await;
         let read: Vec<_> =
             stream::iter(ids).map(|id| async move { inspect(link, &id).await }).buffered(AT_ONCE).collect().await;
         known.running.clear();

@@ -237,7 +237,7 @@ impl overside_control::Daemon for Stopper {
 
     fn decide_mount(&self, decision: MountDecision) -> Result<(), Problem> {
         let none = || Problem::new(ErrorCode::UnknownName, "there is no environment, and nothing is mounted", "");
-        self.hub.environment().and_then(|environment| environment.files()).ok_or_else(none)?.decide(&decision)
+        self.hub.environment().ok_or_else(none)?.files().decide(&decision)
     }
 
     fn settings(&self) -> Map<String, Value> {

@@ -259,7 +259,7 @@ pub(crate) async fn delete(
 /// Brings what containers wrote to this machine, or waits until a person says that it may be lost. What is out of contact is
 /// not waited for.
 async fn bring_back(hub: &Arc<Hub>, environment: &Environment) {
-    let mounted = environment.files().is_some_and(|files| !files.status().is_empty());
+    let mounted = !environment.files().status().is_empty();
     if !mounted || environment.saved.load(Ordering::Relaxed) {
         return;
     }
@@ -305,8 +305,8 @@ async fn destroy(hub: &Hub, current: Current) -> Result<(), Problem> {
             None => provider.destroy(id).await?,
         }
     }
-    if let Some(files) = current.environment.as_ref().and_then(|environment| environment.files()) {
-        files.end().await;
+    if let Some(environment) = &current.environment {
+        environment.files().end().await;
     }
     hub.record_file.remove()
 }

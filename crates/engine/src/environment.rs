@@ -69,23 +69,20 @@ impl Environment {
     ) -> Result<Self, Problem> {
         let streams = Arc::new(Streams { hub: Arc::downgrade(hub), provider, id: id.clone() });
         let link = Link::establish(streams, credentials, host_key, hub.patience.subscribe()).await?;
-        let files: Arc<dyn Files> = Arc::new(Roots::new(hub, hub.home.session().join("mounts"), &link));
-        let containers = Containers::new(hub, id.clone(), Some(files));
+        let files = Arc::new(Roots::new(hub, hub.home.session().join("mounts"), &link));
+        let containers = Containers::new(hub, id.clone(), files);
         let stop = CancellationToken::new();
         Ok(Self { id, link, containers, saved: AtomicBool::new(false), _watchers: stop.clone().drop_guard(), stop })
     }
 
-    /// Who brings the laptop's files, if anybody does.
-    pub(crate) fn files(&self) -> Option<Arc<dyn Files>> {
-        self.containers.bindings.files().cloned()
+    /// Who brings the laptop's files.
+    pub(crate) fn files(&self) -> Arc<dyn Files> {
+        self.containers.bindings.files().clone()
     }
 
     /// Brings all that containers wrote to this machine.
     pub(crate) async fn bring_back(&self) -> Result<(), Problem> {
-        match self.files() {
-            Some(files) if !self.saved.load(Ordering::Relaxed) => files.flush(&[]).await,
-            _ => Ok(()),
-        }
+        if self.saved.load(Ordering::Relaxed) { Ok(()) } else { self.files().flush(&[]).await }
     }
 
     /// Begins to tell the hub which containers run, and when the environment is lost.

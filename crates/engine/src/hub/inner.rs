@@ -99,11 +99,7 @@ impl Inner {
                 _ => Vec::new(),
             },
             ports: self.environment().map(|environment| environment.containers.ports()).unwrap_or_default(),
-            mounts: self
-                .environment()
-                .and_then(|environment| environment.files())
-                .map(|files| files.status())
-                .unwrap_or_default(),
+            mounts: self.environment().map(|environment| environment.files().status()).unwrap_or_default(),
             error: self
                 .blocked
                 .clone()
