@@ -19,7 +19,7 @@ use std::{
 use overside_sync::{Flushed, Phase, Setup};
 use overside_sync_core::{RelativePath, wire::Kind};
 
-use self::pair::{Pair, setup, text, until_text, write};
+use self::pair::{Pair, setup, text, write};
 
 #[cfg(unix)]
 #[test]
@@ -57,20 +57,20 @@ fn a_change_on_either_side_arrives_without_being_asked_for() {
     let pair = Pair::new(Kind::Directory, |root| write(&root.join("a"), "1"));
     pair.settle();
     write(&pair.laptop("a"), "2");
-    until_text(&pair.far("a"), "2");
+    pair.until_text(&pair.far("a"), "2");
     write(&pair.far("a"), "3");
-    until_text(&pair.laptop("a"), "3");
+    pair.until_text(&pair.laptop("a"), "3");
     fs_err::create_dir_all(pair.far("new/deep")).unwrap();
     write(&pair.far("new/deep/b"), "4");
-    until_text(&pair.laptop("new/deep/b"), "4");
+    pair.until_text(&pair.laptop("new/deep/b"), "4");
     fs::rename(pair.laptop("new"), pair.laptop("moved")).unwrap();
-    until_text(&pair.far("moved/deep/b"), "4");
+    pair.until_text(&pair.far("moved/deep/b"), "4");
     // Wine does not always tell what happens in a directory that was moved.
     if cfg!(windows) {
         return;
     }
     write(&pair.laptop("moved/deep/b"), "5");
-    until_text(&pair.far("moved/deep/b"), "5");
+    pair.until_text(&pair.far("moved/deep/b"), "5");
 }
 
 // Wine replaces no file that somebody has open.
@@ -91,7 +91,7 @@ fn who_changes_a_file_the_moment_it_arrives_has_a_newer_version_and_no_conflict(
         }
         fs_err::write(pair.far("new"), &answered).unwrap();
         fs::rename(pair.far("new"), pair.far("a")).unwrap();
-        until_text(&pair.laptop("a"), &answered);
+        pair.until_text(&pair.laptop("a"), &answered);
     }
     pair.settle();
     assert_eq!(pair.sync().status().conflicts, []);
@@ -236,7 +236,7 @@ fn a_root_that_is_emptied_asks_and_does_what_it_is_told() {
     pair.until(|status| matches!(status.phase, Phase::Halted(..)));
     assert_eq!(text(&pair.far("a")), "a");
     pair.sync().go_on(true);
-    until_text(&pair.laptop("c"), "c");
+    pair.until_text(&pair.laptop("c"), "c");
     pair.settle();
     empty();
     // Removed, it would keep its name on wine for as long as it is watched.
@@ -258,10 +258,10 @@ fn a_single_file_keeps_its_identity_in_the_environment_when_an_editor_replaces_i
     let replacement = pair.directory.path().join("laptop/root~");
     write(&replacement, "22");
     fs::rename(&replacement, pair.laptop("")).unwrap();
-    until_text(&pair.far(""), "22");
+    pair.until_text(&pair.far(""), "22");
     assert_eq!(fs::metadata(pair.far("")).unwrap().ino(), inode);
     write(&pair.far(""), "3");
-    until_text(&pair.laptop(""), "3");
+    pair.until_text(&pair.laptop(""), "3");
 }
 
 #[test]
@@ -322,7 +322,7 @@ fn ignored_files_stay_on_their_side_and_new_rules_hold_at_once() {
     pair.settle();
     assert!(!pair.laptop("target/y").exists());
     write(&pair.laptop(".oversideignore"), "target\n");
-    until_text(&pair.far("a.log"), "log");
+    pair.until_text(&pair.far("a.log"), "log");
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn a_file_that_somebody_has_open_is_replaced_once_it_is_closed() {
     assert!(matches!(pair.flush(), Flushed::Left(_)));
     assert_eq!(text(&pair.laptop("a")), "1");
     drop(open);
-    until_text(&pair.laptop("a"), "2");
+    pair.until_text(&pair.laptop("a"), "2");
     pair.settle();
 }
 

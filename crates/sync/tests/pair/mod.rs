@@ -190,6 +190,14 @@ impl Pair {
         assert_eq!(self.flush(), Flushed::Done);
     }
 
+    /// Waits for a file to have a content: the sync tells when it has brought something.
+    pub(crate) fn until_text(&self, path: &Path, expected: &str) {
+        while fs_err::read_to_string(path).ok().as_deref() != Some(expected) {
+            let told = self.changed.recv_timeout(Duration::from_secs(30));
+            assert!(told.is_ok(), "{} never has {expected:?}", path.display());
+        }
+    }
+
     /// Waits until the status is so.
     pub(crate) fn until(&self, is: impl Fn(&Status) -> bool) -> Status {
         loop {
@@ -223,13 +231,4 @@ pub(crate) fn text(path: &Path) -> String {
 
 pub(crate) fn write(path: &Path, text: &str) {
     fs_err::write(path, text).unwrap();
-}
-
-/// Waits for a file to have a content, by watching for it.
-pub(crate) fn until_text(path: &Path, expected: &str) {
-    let end = std::time::Instant::now() + Duration::from_secs(30);
-    while fs_err::read_to_string(path).ok().as_deref() != Some(expected) {
-        assert!(std::time::Instant::now() < end, "{} never has {expected:?}", path.display());
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
