@@ -12,15 +12,22 @@ mod pair;
 
 use std::{
     fs,
-    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{MetadataExt, PermissionsExt, symlink},
+    },
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::Ordering,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use overside_sync::{Flushed, Status};
 use overside_sync_core::wire::Kind;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
 
 use self::pair::{Pair, text, write};
 
@@ -85,29 +92,30 @@ impl Image {
         run("mount.exfat-fuse", &[&device, mounted.to_str().unwrap()]).map(drop)
     }
 
-    /// Whether the program still runs that serves it.
-    fn is_served(&self) -> bool {
+    /// The program that serves it.
+    fn server(&self) -> Option<OwnedFd> {
         let mounted = self.mounted();
-        let ours = |entry: fs::DirEntry| {
+        let ours = |entry: &fs::DirEntry| {
             let arguments = fs_err::read(entry.path().join("cmdline")).unwrap_or_default();
             arguments.split(|byte| *byte == 0).any(|argument| argument == mounted.as_os_str().as_encoded_bytes())
         };
-        fs::read_dir("/proc").unwrap().flatten().any(ours)
+        let entry = fs::read_dir("/proc").unwrap().flatten().find(ours)?;
+        let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
+        pidfd_open(pid, PidfdFlags::empty()).ok()
     }
 }
 
 impl Drop for Image {
     fn drop(&mut self) {
-        let end = Instant::now() + Duration::from_secs(20);
-        // A program that another test is about to start has for a moment what is open here.
-        while let Err(reason) = run("umount", &[self.mounted().to_str().unwrap()])
-            && reason.contains("busy")
-            && Instant::now() < end
-        {
-            std::thread::sleep(Duration::from_millis(20));
+        let server = self.server();
+        // At once, and the program ends when the last file is closed: one that another test is about to start has for a moment
+        // what is open here.
+        if let Err(reason) = run("umount", &["--lazy", self.mounted().to_str().unwrap()]) {
+            eprintln!("{reason}");
         }
-        while self.is_served() && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(2));
+        if let Some(server) = server {
+            let longest = Timespec { tv_sec: 20, tv_nsec: 0 };
+            poll(&mut [PollFd::new(&server, PollFlags::IN)], Some(&longest)).unwrap();
         }
         if let Some(device) = &self.loop_device {
             run("losetup", &["--detach", device]).unwrap();
