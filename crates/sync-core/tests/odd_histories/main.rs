@@ -3,102 +3,21 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod cases;
+mod laptop;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use overside_sync_core::{
-    Alike, Digest, Entry, File, HeldBack, Link, Mode, Name, Node, Refused, RelativePath, Rename, Seen, Side, Step,
-    Time, Traits, Unheld, View, agree, reconcile, without_removed,
+    Digest, Entry, File, HeldBack, Link, Mode, Name, Node, RelativePath, Rename, Seen, Side, Step, Time, Traits,
+    Unheld, View, agree, reconcile, without_removed,
 };
 use proptest::{prelude::*, sample::Index};
 
+use self::laptop::Laptop;
+
 /// Few names, so that the two sides meet: of the first five two pairs and one triple are one name to some file system.
 const NAMES: [&str; 7] = ["a", "A", "\u{e9}", "e\u{301}", "\u{c9}", "b", "b:"];
-
-/// A file system as a person sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Laptop {
-    /// Takes upper and lower case for one and gives names back as written, as Windows' do.
-    Windows,
-    /// Takes also composed and decomposed letters for one, as Apple's newer one does.
-    Apple,
-    /// Gives names back decomposed, as Apple's older one does.
-    OldApple,
-    /// Gives names back in lower case.
-    Lowering,
-    /// Tells all names apart but does nothing else.
-    Plain,
-}
-
-impl Laptop {
-    fn traits(self) -> Traits {
-        let (case, composition) = match self {
-            Self::Windows => (Alike::Kept, Alike::Never),
-            Self::Apple => (Alike::Kept, Alike::Kept),
-            Self::OldApple => (Alike::Kept, Alike::Lost),
-            Self::Lowering => (Alike::Lost, Alike::Never),
-            Self::Plain => (Alike::Never, Alike::Never),
-        };
-        let poor = !self.is_rich();
-        let refused =
-            Refused { bytes: if poor { BTreeSet::from([b':']) } else { BTreeSet::new() }, ..Refused::default() };
-        let rounding = if poor { 2_000_000_000 } else { 0 };
-        Traits { case, composition, refused, no_links: poor, no_permissions: poor, rounding }
-    }
-
-    /// Whether it keeps permissions and times, and has links.
-    fn is_rich(self) -> bool {
-        matches!(self, Self::Apple | Self::OldApple)
-    }
-
-    /// What it gives back.
-    fn form(self, name: &str) -> String {
-        match self {
-            Self::OldApple => name.replace('\u{e9}', "e\u{301}").replace('\u{c9}', "E\u{301}"),
-            Self::Lowering => name.to_lowercase(),
-            _ => name.to_owned(),
-        }
-    }
-
-    fn key(self, name: &str) -> String {
-        match self {
-            Self::Windows | Self::Lowering => name.to_lowercase(),
-            Self::Apple | Self::OldApple => Self::OldApple.form(name).to_lowercase(),
-            Self::Plain => name.to_owned(),
-        }
-    }
-
-    /// Where something lies, or would come to lie; none if a name is refused.
-    fn find(self, tree: &Node, path: &RelativePath) -> Option<RelativePath> {
-        let (mut found, mut node) = (RelativePath::ROOT, Some(tree));
-        for name in path.names() {
-            let name = str::from_utf8(name).unwrap();
-            let same = |other: &&Name| self.key(str::from_utf8(other.as_bytes()).unwrap()) == self.key(name);
-            let children = node.and_then(Node::directory).map(|directory| &directory.children);
-            let there = children.and_then(|children| children.keys().find(same)).cloned();
-            if there.is_none() && !self.is_rich() && name.contains(':') {
-                return None;
-            }
-            let name = there.unwrap_or_else(|| Name::new(self.form(name).as_bytes()).unwrap());
-            node = children.and_then(|children| children.get(&name));
-            found.push(&name);
-        }
-        Some(found)
-    }
-
-    /// What it makes of an entry.
-    fn keep(self, entry: Entry) -> Entry {
-        match entry {
-            Entry::File(mut file) if !self.is_rich() => {
-                file.mode = 0o777;
-                file.modified.seconds &= !1;
-                file.modified.nanoseconds = 0;
-                Entry::File(file)
-            }
-            Entry::Directory(_) if !self.is_rich() => Entry::Directory(0o777),
-            other => other,
-        }
-    }
-}
 
 #[derive(Debug, Clone)]
 enum Edit {
@@ -466,147 +385,4 @@ proptest! {
             prop_assert_eq!(world.environment.as_ref(), seen.environment.as_ref());
         }
     }
-}
-
-/// A world that has settled, with these files in the environment first.
-fn settled(kind: Laptop, files: &[&str]) -> World {
-    let mut world = World::new(kind);
-    world.environment = Some(Entry::Directory(0o755).node());
-    for path in files {
-        let path = at(path);
-        let parent = path.split().unwrap().0;
-        if world.environment.as_ref().unwrap().get(&parent).is_none() {
-            Node::set(&mut world.environment, &parent, Some(Entry::Directory(0o755)));
-        }
-        Node::set(&mut world.environment, &path, Some(file(path.as_bytes(), 1)));
-    }
-    settle(&mut world);
-    world
-}
-
-fn settle(world: &mut World) {
-    assert!((0..6).any(|_| !world.cycle(usize::MAX, usize::MAX, &[], true)));
-}
-
-fn names(tree: &Option<Node>) -> Vec<String> {
-    let mut found = Vec::new();
-    tree.as_ref().unwrap().walk(&mut RelativePath::ROOT.clone(), &mut |path, node| {
-        found.push(format!("{path}{}", if matches!(node, Node::Unheld(Unheld::Unfit)) { " held" } else { "" }));
-    });
-    found.remove(0);
-    found
-}
-
-#[test]
-fn of_two_names_that_are_one_here_the_first_comes_and_the_other_stays_until_the_first_is_gone() {
-    let mut world = settled(Laptop::Windows, &["a", "A"]);
-    assert_eq!((names(&world.laptop), names(&world.environment)), (vec!["A".into()], vec!["A".into(), "a".into()]));
-    let held = |world: &World| world.see(&world.laptop, &world.environment).held_back;
-    let name = Name::new(b"A").unwrap();
-    assert_eq!(held(&world), [(at("a"), HeldBack::SameName(Some(name)))]);
-    // A third one does not take the place of what both have.
-    Node::set(&mut world.laptop, &at("A"), None);
-    settle(&mut world);
-    assert_eq!((names(&world.laptop), names(&world.environment)), (vec!["a".into()], vec!["a".into()]));
-    assert_eq!(contents(world.laptop.as_ref().unwrap()), BTreeSet::from([*blake3::hash(b"a").as_bytes()]));
-    assert_eq!(held(&world), []);
-}
-
-#[test]
-fn nothing_is_deleted_in_the_environment_because_the_laptop_moves_where_it_cannot_be() {
-    let mut world = settled(Laptop::Plain, &["a", "A", "b"]);
-    world.move_to(Laptop::Windows);
-    settle(&mut world);
-    assert_eq!(
-        (names(&world.laptop), names(&world.environment)),
-        (vec!["A".into(), "b".into()], vec!["A".into(), "a".into(), "b".into()])
-    );
-    Node::set(&mut world.laptop, &at("A"), None);
-    settle(&mut world);
-    assert_eq!(
-        (names(&world.laptop), names(&world.environment)),
-        (vec!["a".into(), "b".into()], vec!["a".into(), "b".into()])
-    );
-
-    let mut world = settled(Laptop::OldApple, &["b:"]);
-    Node::set(&mut world.environment, &at("l"), Some(Entry::Link(Link { target: b"x".to_vec() })));
-    settle(&mut world);
-    world.move_to(Laptop::Windows);
-    settle(&mut world);
-    world.move_to(Laptop::OldApple);
-    settle(&mut world);
-    assert_eq!(
-        (names(&world.laptop), names(&world.environment)),
-        (vec!["b:".into(), "l".into()], vec!["b:".into(), "l".into()])
-    );
-}
-
-#[test]
-fn what_both_have_stays_although_a_name_comes_that_would_be_the_first() {
-    let mut world = settled(Laptop::Windows, &["a"]);
-    Node::set(&mut world.environment, &at("A"), Some(file(b"A", 1)));
-    settle(&mut world);
-    assert_eq!((names(&world.laptop), names(&world.environment)), (vec!["a".into()], vec!["A".into(), "a".into()]));
-}
-
-#[test]
-fn a_directory_whose_case_changes_is_renamed_on_the_other_side_with_what_that_has_changed_in_it() {
-    for on_laptop in [true, false] {
-        let mut world = settled(Laptop::Windows, &["a/b", "a/\u{e9}"]);
-        let name = |text: &str| Name::new(text.as_bytes()).unwrap();
-        let (renamed, edited) = if on_laptop {
-            (&mut world.laptop, &mut world.environment)
-        } else {
-            (&mut world.environment, &mut world.laptop)
-        };
-        assert!(Node::rename(renamed, &RelativePath::ROOT, &name("a"), &name("A")));
-        let entry = if on_laptop { file(b"new", 9) } else { Laptop::Windows.keep(file(b"new", 9)) };
-        Node::set(edited, &at("a/b"), Some(entry));
-        settle(&mut world);
-        assert_eq!(names(&world.laptop), ["A", "A/b", "A/\u{e9}"]);
-        assert_eq!(names(&world.environment), names(&world.laptop));
-        assert_eq!(contents(world.laptop.as_ref().unwrap()).len(), 2);
-        assert!(contents(world.environment.as_ref().unwrap()).contains(blake3::hash(b"new").as_bytes()));
-    }
-}
-
-#[test]
-fn what_cannot_be_renamed_here_gets_its_old_name_back_there() {
-    let mut world = settled(Laptop::Windows, &["a/b"]);
-    let name = |text: &str| Name::new(text.as_bytes()).unwrap();
-    assert!(Node::rename(&mut world.environment, &RelativePath::ROOT, &name("a"), &name("A")));
-    let renames = |world: &World| world.see(&world.laptop, &world.environment).renames;
-    let wanted = renames(&world).remove(0);
-    assert_eq!((wanted.side, &wanted.from, &wanted.to), (Some(Side::Laptop), &name("a"), &name("A")));
-    assert!(Node::rename(&mut world.ancestor, &wanted.directory, &wanted.common, &wanted.to));
-    let back = renames(&world).remove(0);
-    assert_eq!((back.side, &back.from, &back.to), (Some(Side::Environment), &name("A"), &name("a")));
-    settle(&mut world);
-    assert_eq!(
-        (names(&world.laptop), names(&world.environment)),
-        (vec!["a".into(), "a/b".into()], vec!["a".into(), "a/b".into()])
-    );
-}
-
-#[test]
-fn a_decomposed_name_keeps_the_environments_form_and_a_new_one_comes_composed() {
-    let mut world = settled(Laptop::OldApple, &["\u{e9}"]);
-    Node::set(&mut world.laptop, &at("e\u{301}"), Some(file(b"edited", 2)));
-    Node::set(&mut world.laptop, &at("E\u{301}x"), Some(file(b"new", 2)));
-    settle(&mut world);
-    assert_eq!(names(&world.environment), ["\u{c9}x", "\u{e9}"]);
-    assert_eq!(names(&world.laptop), ["E\u{301}x", "e\u{301}"]);
-    assert!(contents(world.environment.as_ref().unwrap()).contains(blake3::hash(b"edited").as_bytes()));
-}
-
-#[test]
-fn what_the_laptop_cannot_keep_of_a_file_is_the_environments() {
-    let mut world = settled(Laptop::Windows, &["a"]);
-    let Some(Node::File(file_there)) = world.environment.as_mut().unwrap().get_mut(&at("a")) else { unreachable!() };
-    file_there.mode = 0o755;
-    assert!(!world.cycle(usize::MAX, usize::MAX, &[], true));
-    Node::set(&mut world.laptop, &at("a"), Some(Laptop::Windows.keep(file(b"edited", 40))));
-    settle(&mut world);
-    let Some(Node::File(there)) = world.environment.as_ref().unwrap().get(&at("a")) else { unreachable!() };
-    assert_eq!((there.mode, there.digest.0), (0o755, *blake3::hash(b"edited").as_bytes()));
 }
