@@ -115,6 +115,9 @@ describe('texts', () => {
     expect(chinese.said('your organisation\'s policy (/etc/overside/policy.json) sets size.cpus')).toBe(
       '贵组织的策略（/etc/overside/policy.json）规定了 size.cpus',
     );
+    const held = 'src/readme: the file system of this machine takes it for the same name as';
+    expect(chinese.said(`${held} README; it stays in the environment`)).toContain('与 README 视为同名');
+    expect(chinese.said(`${held} another one; it stays in the environment`)).toContain('与另一个名称视为相同');
     expect(chinese.said('something new')).toBe('something new');
     expect(chinese.said('no space left on device')).toBe('no space left on device');
     expect(chinese.said('/a b is empty on this machine, and is not synced until you decide')).toBe('/a b 在本机已清空，在您决定之前不再同步');

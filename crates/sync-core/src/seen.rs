@@ -40,16 +40,18 @@ impl HeldBack {
 impl fmt::Display for HeldBack {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::SameName(Some(other)) => {
-                write!(formatter, "the file system of this machine takes it for the same name as {other}")?;
-            }
-            Self::SameName(None) => {
-                formatter.write_str("the file system of this machine takes it for the same name as another one")?;
-            }
-            Self::Name => formatter.write_str("the file system of this machine cannot have this name")?,
-            Self::Link => formatter.write_str("the file system of this machine has no symbolic links")?,
+            Self::SameName(Some(other)) => write!(
+                formatter,
+                "the file system of this machine takes it for the same name as {other}; it stays in the environment"
+            ),
+            Self::SameName(None) => formatter.write_str(
+                "the file system of this machine takes it for the same name as another one; it stays in the environment",
+            ),
+            Self::Name => formatter
+                .write_str("the file system of this machine cannot have this name; it stays in the environment"),
+            Self::Link => formatter
+                .write_str("the file system of this machine has no symbolic links; it stays in the environment"),
         }
-        formatter.write_str("; it stays in the environment")
     }
 }
 
