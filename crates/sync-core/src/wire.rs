@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Changes with every change to these messages: both ends are of one version.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// Most bytes of content in one message.
 pub const BLOCK: usize = 128 * 1024;
@@ -45,6 +45,17 @@ pub enum Kind {
     Directory,
     /// A single file. It keeps its identity in the environment, where a container has it mounted.
     File,
+}
+
+/// What the laptop has of a file that it wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Has {
+    /// Nothing.
+    Nothing,
+    /// This older version. Where the environment does not know what both have in common, it abandons.
+    Version(Digest),
+    /// The chunks that were told, of this length on average: a power of two.
+    Chunks(u32),
 }
 
 /// From the laptop.
@@ -90,15 +101,15 @@ pub enum Question {
         /// How many steps want it.
         uses: u32,
     },
-    /// Of which chunks does a file consist? Answered by [`Answer::Chunk`] for each and [`Answer::Complete`], or
-    /// [`Answer::Abandon`]. The next content may be made of them.
+    /// A file that the next content may be made of. Where the laptop does not know what it has in common with that: of which
+    /// chunks does it consist? Answered then by [`Answer::Chunk`] for each and [`Answer::Complete`], or [`Answer::Abandon`].
     Base {
         /// Where it is.
         path: RelativePath,
         /// What it is.
         digest: Digest,
-        /// How long a chunk is on average: a power of two.
-        average: u32,
+        /// How long a chunk is on average, a power of two; none where nothing is asked.
+        average: Option<u32>,
     },
     /// A file's content comes, in as many [`Question::Data`] and [`Question::Reuse`] as it needs. It is kept aside until the
     /// steps that want it.
@@ -146,8 +157,8 @@ pub enum Question {
         digest: Digest,
         /// How long it is.
         size: u64,
-        /// How long a chunk is on average, if chunks were told.
-        average: Option<u32>,
+        /// What the laptop has of it.
+        has: Has,
     },
 }
 

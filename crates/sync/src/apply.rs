@@ -6,7 +6,7 @@ mod in_place;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, Read, Seek, SeekFrom, Write},
-    time::{Duration, Instant, SystemTime},
+    time::SystemTime,
 };
 
 use overside_sync_core::{Digest, Entry, File, HeldBack, Name, Node, RelativePath, Side, Step, TEMPORARY, Traits};
@@ -16,13 +16,10 @@ use crate::{
     files::{
         Directory, Owner, Spot, Stat, Type, dress, has_exactly, is_changed, is_unsupported, look, open_file, stat_of,
     },
-    root::Root,
+    root::{Near, Root},
     scan::{Changes, read_file},
     stage::Stage,
 };
-
-/// How long a directory is taken for the one at its path.
-const SAME: Duration = Duration::from_millis(20);
 
 /// What keeps a step from being done.
 enum Obstacle {
@@ -48,8 +45,8 @@ impl From<io::Error> for Obstacle {
 pub(crate) struct Work {
     /// How many steps still need each content.
     needed: BTreeMap<Digest, u32>,
-    /// The directory that was used last, and when it was opened.
-    open: Option<(RelativePath, Directory, Instant)>,
+    /// The directory that was used last.
+    near: Near,
     /// Directories whose permissions come last, so that they do not stand in the way.
     modes: Vec<(RelativePath, u16)>,
     /// Directories that this file system cannot have, so that nothing comes to lie in them.
@@ -175,13 +172,10 @@ impl Applying<'_> {
         if self.side == Side::Laptop && step.old.is_none() && self.known(parent).and_then(Node::directory).is_none() {
             return Err(Obstacle::Changed);
         }
-        let (path, directory, opened) = match self.work.open.take() {
-            Some((path, directory, opened)) if path == *parent && opened.elapsed() < SAME => (path, directory, opened),
-            _ => (parent.clone(), self.root.hold_directory(parent)?, Instant::now()),
-        };
-        let spot = Spot { directory: &directory, name: name.as_bytes() };
-        let result = self.change(&spot, step);
-        self.work.open = Some((path, directory, opened));
+        let mut near = std::mem::take(&mut self.work.near);
+        let directory = near.get(parent, || self.root.hold_directory(parent))?;
+        let result = self.change(&Spot { directory, name: name.as_bytes() }, step);
+        self.work.near = near;
         result
     }
 
@@ -263,7 +257,9 @@ impl Applying<'_> {
             look(&Spot { directory: self.stage.directory(), name: made.as_bytes() })?.ok_or(Obstacle::Changed)?;
         let placed = self.place(spot, path, &made, step.old.is_some());
         // What was there before lies here now, or what was made still does.
-        self.stage.remove(&made);
+        if step.old.is_some() || !matches!(placed, Ok(None)) {
+            self.stage.remove(&made);
+        }
         let stat = placed?.unwrap_or(stat);
         let entry = match &step.new {
             Some(Entry::File(file)) => Some(Entry::File(written(file, &stat, look(spot)?.as_ref()))),

@@ -8,8 +8,8 @@ use std::{
 use fastcdc::v2020::FastCDC;
 use overside_sync_core::wire::Chunk;
 
-/// Files that are shorter travel whole.
-const WORTH: u64 = 1 << 20;
+use crate::blocks::WORTH;
+
 /// Of so many chunks a file consists, about, where that gives chunks between the shortest and the longest.
 const CHUNKS: u64 = 1 << 14;
 /// Averages.

@@ -16,10 +16,12 @@ use overside_sync_core::{
 
 use crate::{
     apply::{Applying, Work},
+    blocks::Known,
+    delta::Delta,
     files::{Owner, SYNCS_AT_ONCE, Spot, is_changed, is_unsupported, open_file, stat_of},
     probe::probe,
     rename::rename,
-    root::Root,
+    root::{Near, Root},
     scan::{Changes, Scanner, measure},
     stage::{Incoming, Stage},
     watch::{Hints, Watcher},
@@ -50,6 +52,8 @@ pub(crate) struct Endpoint {
     /// Tells that something is to be looked at.
     changed: Arc<dyn Fn() + Send + Sync>,
     stage: Stage,
+    /// Of large files.
+    blocks: Known,
     owner: Option<Owner>,
     /// Files that are written into, not replaced.
     held: BTreeSet<RelativePath>,
@@ -88,6 +92,7 @@ impl Endpoint {
             watcher,
             changed,
             stage: Stage::new(stage)?,
+            blocks: Known::default(),
             owner: None,
             held: BTreeSet::new(),
             hints: Hints { everywhere: true, ..Hints::default() },
@@ -134,7 +139,7 @@ impl Endpoint {
             self.root.look_again();
             self.try_out(replaced);
         }
-        let mut scanner = Scanner::new(&self.rules, self.watcher.as_ref());
+        let mut scanner = Scanner::new(&self.rules, self.watcher.as_ref(), &self.blocks);
         let mut result = if whole {
             let before = self.tree.take();
             scanner.whole(&self.root, before).map(|tree| self.tree = tree)
@@ -265,12 +270,12 @@ impl Endpoint {
     }
 
     /// Opens a file to be sent, if it still is the one that is known. A single file has the path of the root.
-    pub(crate) fn supply(&self, path: &RelativePath, digest: &Digest) -> io::Result<Option<OpenFile>> {
+    pub(crate) fn supply(&self, near: &mut Near, path: &RelativePath, digest: &Digest) -> io::Result<Option<OpenFile>> {
         let Some(Node::File(known)) = self.tree.as_ref().and_then(|tree| tree.get(path)) else { return Ok(None) };
         if known.digest != *digest {
             return Ok(None);
         }
-        self.open_known(path, known).map(|opened| opened.map(|(file, _)| file))
+        self.open_known(near, path, known).map(|opened| opened.map(|(file, _)| file))
     }
 
     /// What is known of the file at a path.
@@ -282,11 +287,11 @@ impl Endpoint {
     }
 
     /// Opens a file that is known. One that has changed at its end only is still worth trying: its digest decides.
-    fn open_known(&self, path: &RelativePath, known: &File) -> io::Result<Option<(OpenFile, u64)>> {
+    fn open_known(&self, near: &mut Near, path: &RelativePath, known: &File) -> io::Result<Option<(OpenFile, u64)>> {
         let opened = match path.split() {
             Some((parent, name)) => {
-                let directory = self.root.open_directory(&parent)?;
-                open_file(&Spot { directory: &directory, name: name.as_bytes() })
+                let directory = near.get(&parent, || self.root.open_directory(&parent))?;
+                open_file(&Spot { directory, name: name.as_bytes() })
             }
             None => match self.root.file_name() {
                 Some(name) => open_file(&Spot { directory: self.root.top()?, name }),
@@ -302,10 +307,18 @@ impl Endpoint {
         self.stage.receive(digest, size)
     }
 
-    /// Keeps it; false if it is not what it was to be. On the laptop it is on the disk then, if that is wanted: where many
+    /// Keeps it, if it is what it was to be. On the laptop it is on the disk then, if that is wanted: where many
     /// come, they are written out together.
-    pub(crate) fn complete(&mut self, incoming: Incoming, durable: bool) -> io::Result<bool> {
-        self.stage.complete(incoming, self.side == Side::Laptop && (durable || !SYNCS_AT_ONCE))
+    pub(crate) fn complete(&mut self, incoming: Incoming, durable: bool) -> io::Result<()> {
+        let digest = incoming.digest();
+        let blocks = self.stage.complete(incoming, self.side == Side::Laptop && (durable || !SYNCS_AT_ONCE))?;
+        self.blocks.remember(digest, blocks.unwrap_or_default());
+        Ok(())
+    }
+
+    /// What a content has in common with an older one, if that is known, and nearly all.
+    pub(crate) fn compare(&self, old: &Digest, new: &Digest, size: u64) -> Option<Delta> {
+        self.blocks.compare(old, new, size)
     }
 
     pub(crate) fn abandon(&self, incoming: &Incoming) {
@@ -319,12 +332,12 @@ impl Endpoint {
 
     /// Keeps a content aside that is here under another name; the step that wants it tells if that cannot be done.
     pub(crate) fn own(&mut self, path: &RelativePath, digest: &Digest) {
-        let copied = match self.supply(path, digest) {
+        let copied = match self.supply(&mut Near::default(), path, digest) {
             Ok(Some(mut file)) => {
                 let size = self.file(path).map_or(0, |known| known.size);
                 self.stage.copy(&mut file, *digest, size)
             }
-            Ok(None) => Ok(false),
+            Ok(None) => Ok(()),
             Err(error) => Err(error),
         };
         if let Err(error) = copied {
@@ -398,7 +411,7 @@ impl Endpoint {
     /// Knows files again whose owner was changed.
     fn restamp(&mut self) {
         let now = std::time::SystemTime::now();
-        let mut paths = Vec::new();
+        let (mut paths, mut near) = (Vec::new(), Near::default());
         if let Some(tree) = &self.tree {
             tree.walk(&mut RelativePath::ROOT.clone(), &mut |path, node| {
                 if matches!(node, Node::File(file) if file.stamp != 0) {
@@ -408,7 +421,7 @@ impl Endpoint {
         }
         for path in paths {
             let stat = match self.tree.as_ref().and_then(|tree| tree.get(&path)) {
-                Some(Node::File(known)) => match self.open_known(&path, known) {
+                Some(Node::File(known)) => match self.open_known(&mut near, &path, known) {
                     Ok(Some((file, _))) => {
                         stat_of(&file).ok().filter(|stat| stat.size == known.size && stat.modified == known.modified)
                     }

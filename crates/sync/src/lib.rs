@@ -4,7 +4,9 @@
 //! Both sides block: each sync has threads of its own, so that a large tree holds up nothing else.
 
 mod apply;
+mod blocks;
 mod chunks;
+mod delta;
 mod endpoint;
 mod files;
 mod frames;

@@ -4,11 +4,40 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use overside_sync_core::{RelativePath, wire::Kind};
 
 use crate::files::{Directory, name_of};
+
+/// How long a directory is taken for the one at its path.
+const SAME: Duration = Duration::from_millis(20);
+
+/// The directory below a root that was used last: most of what is done is done in the same one again.
+#[derive(Debug, Default)]
+pub(crate) struct Near(Option<(RelativePath, Directory, Instant)>);
+
+impl Near {
+    /// The directory at a path, opened by `open` unless it was a moment ago.
+    pub(crate) fn get(
+        &mut self,
+        path: &RelativePath,
+        open: impl FnOnce() -> io::Result<Directory>,
+    ) -> io::Result<&Directory> {
+        let last = self.0.take().filter(|(last, _, opened)| last == path && opened.elapsed() < SAME);
+        let (_, directory, _) = self.0.insert(match last {
+            Some(last) => last,
+            None => (path.clone(), open()?, Instant::now()),
+        });
+        Ok(directory)
+    }
+
+    /// Lets it go.
+    pub(crate) fn forget(&mut self) {
+        self.0 = None;
+    }
+}
 
 /// A directory or a single file, by its path.
 #[derive(Debug)]

@@ -15,6 +15,7 @@ use overside_sync_core::{
 use rayon::prelude::*;
 
 use crate::{
+    blocks::{self, Block, Known},
     files::{self, Spot, Stat, Type, is_exhausted, is_gone, look, open_file},
     lock,
     root::Root,
@@ -31,33 +32,15 @@ const LARGE_CHUNK: usize = 1 << 20;
 pub(crate) type Changes = Vec<(RelativePath, Option<Entry>)>;
 
 /// Reads a file to its end, but no further than it was long at the beginning: one that grows all the time has an end, too.
-pub(crate) fn digest(file: &mut OpenFile, size: u64) -> io::Result<(Digest, u64)> {
-    let mut hasher = blake3::Hasher::new();
-    let is_large = size >= LARGE;
-    let most = if is_large { LARGE_CHUNK } else { CHUNK };
-    let mut buffer = vec![0; most.min(usize::try_from(size).unwrap_or(most)).max(1)];
-    let (mut file, mut length) = (file.take(size), 0);
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok((Digest(*hasher.finalize().as_bytes()), length)),
-            Ok(count) => {
-                if is_large {
-                    hasher.update_rayon(&buffer[..count]);
-                } else {
-                    hasher.update(&buffer[..count]);
-                }
-                length += count as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+pub(crate) fn digest(file: &mut OpenFile, size: u64) -> io::Result<(Digest, u64, Vec<Block>)> {
+    blocks::hash(file.take(size), size, if size >= LARGE { LARGE_CHUNK } else { CHUNK })
 }
 
 /// Reads a root again and again.
 pub(crate) struct Scanner<'a> {
     pub(crate) rules: &'a Rules,
     pub(crate) watcher: Option<&'a Watcher>,
+    blocks: &'a Known,
     /// Directories below which all is looked at.
     replaced: BTreeSet<RelativePath>,
     /// What is known already is not looked at.
@@ -66,8 +49,8 @@ pub(crate) struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    pub(crate) fn new(rules: &'a Rules, watcher: Option<&'a Watcher>) -> Self {
-        Self { rules, watcher, replaced: BTreeSet::new(), only_new: false, changes: Mutex::default() }
+    pub(crate) fn new(rules: &'a Rules, watcher: Option<&'a Watcher>, blocks: &'a Known) -> Self {
+        Self { rules, watcher, blocks, replaced: BTreeSet::new(), only_new: false, changes: Mutex::default() }
     }
 
     /// From now on what is known already is left as it is.
@@ -325,8 +308,11 @@ impl<'a> Scanner<'a> {
         {
             return Ok(Some(Node::File(File { mode: stat.mode(), ..old.clone() })));
         }
-        match read_file(spot) {
-            Ok(file) => Ok(Some(Node::File(file))),
+        match read_with_blocks(spot) {
+            Ok((file, blocks)) => {
+                self.blocks.remember(file.digest, blocks);
+                Ok(Some(Node::File(file)))
+            }
             Err(error) if is_gone(&error) => Ok(None),
             Err(error) if is_exhausted(&error) => Err(error),
             Err(_) => Ok(Some(Node::Unheld(Unheld::Unreadable))),
@@ -336,10 +322,15 @@ impl<'a> Scanner<'a> {
 
 /// A regular file as it is now.
 pub(crate) fn read_file(spot: &Spot<'_>) -> io::Result<File> {
+    read_with_blocks(spot).map(|(file, _)| file)
+}
+
+fn read_with_blocks(spot: &Spot<'_>) -> io::Result<(File, Vec<Block>)> {
     let now = SystemTime::now();
     let (mut file, stat) = open_file(spot)?;
-    let (digest, size) = digest(&mut file, stat.size)?;
-    Ok(File { digest, size, mode: stat.mode(), modified: stat.modified, stamp: stat.stamp(now) })
+    let (digest, size, blocks) = digest(&mut file, stat.size)?;
+    let file = File { digest, size, mode: stat.mode(), modified: stat.modified, stamp: stat.stamp(now) };
+    Ok((file, blocks))
 }
 
 /// How much lies in each directory, itself and all below, without reading any file.

@@ -12,15 +12,17 @@ use std::{
 
 use overside_sync_core::{
     Digest, RelativePath, Rules, Side,
-    wire::{Answer, BLOCK, Kind, LONGEST, MOST_CHUNKS, PROTOCOL, Question},
+    wire::{Answer, BLOCK, Has, Kind, LONGEST, MOST_CHUNKS, PROTOCOL, Question},
 };
 
 use crate::{
     chunks::{self, Index},
+    delta::{Delta, Part},
     endpoint::{Endpoint, Failure},
     files::{Owner, make_directories, path_of},
     frames::{Receiver, Sender},
     lock,
+    root::Near,
     scan::Changes,
     stage::Incoming,
 };
@@ -70,7 +72,7 @@ fn converse<W: Write + Send + 'static>(
     lock(answers).flush()?;
     let mut incoming: Option<Incoming> = None;
     // The file that the next content is made of, and the chunks that the laptop has of the one that it wants next.
-    let (mut base, mut chunks) = (None, Index::default());
+    let (mut base, mut chunks, mut near) = (None, Index::default(), Near::default());
     while let Some(question) = questions.receive()? {
         match question {
             Question::Open { .. } => return Err(invalid("the root is open")),
@@ -82,6 +84,7 @@ fn converse<W: Write + Send + 'static>(
                 endpoint.set_owner(Owner::new(user, group))?;
             }
             Question::Scan { whole } => {
+                near.forget();
                 let mut changes = std::mem::take(&mut later);
                 // The laptop may count on all that was done before it asks.
                 changes.extend(endpoint.scan(whole || !endpoint.is_prompt())?);
@@ -92,7 +95,10 @@ fn converse<W: Write + Send + 'static>(
                 endpoint.own(&path, &digest);
             }
             Question::Base { path, digest, average } => {
-                base = list(&mut lock(answers), &endpoint, &path, &digest, average)?;
+                base = match average {
+                    Some(average) => list(&mut lock(answers), &endpoint, &path, &digest, average)?,
+                    None => endpoint.supply(&mut near, &path, &digest).unwrap_or_default(),
+                };
             }
             Question::Content { digest, size, uses } => {
                 endpoint.need(digest, uses);
@@ -135,6 +141,7 @@ fn converse<W: Write + Send + 'static>(
             }
             Question::Apply => {
                 base = None;
+                near.forget();
                 let (changes, failures) = endpoint.finish();
                 quiet.store(false, Ordering::Relaxed);
                 let few = std::mem::take(&mut steps) <= LOOKED_AT;
@@ -148,12 +155,22 @@ fn converse<W: Write + Send + 'static>(
             }
             Question::Chunk(chunk) if chunks.len() < MOST_CHUNKS => chunks.add(chunk),
             Question::Chunk(_) => return Err(invalid("too many chunks of a file")),
-            Question::Supply { path, digest, size, average } => {
+            Question::Supply { path, digest, size, has } => {
                 let known = std::mem::take(&mut chunks);
+                let file = endpoint.supply(&mut near, &path, &digest).unwrap_or_default();
                 let mut answers = lock(answers);
-                match endpoint.supply(&path, &digest).unwrap_or_default() {
-                    Some(file) => supply(&mut answers, file, size, average.map(|average| (average, known)))?,
-                    None => answers.send(&Answer::Abandon)?,
+                let delta = match (has, &file) {
+                    (Has::Version(old), Some(_)) => endpoint.compare(&old, &digest, size),
+                    (Has::Chunks(average), Some(file)) => {
+                        let chunks = chunks::list(file, size, average).ok();
+                        chunks.map(|chunks| Delta::of_chunks(&chunks, &known))
+                    }
+                    _ => None,
+                };
+                match (file, has, delta) {
+                    (Some(file), Has::Nothing, _) => supply(&mut answers, file, size)?,
+                    (Some(file), _, Some(delta)) => supply_delta(&mut answers, &file, &delta)?,
+                    _ => answers.send(&Answer::Abandon)?,
                 }
                 answers.flush()?;
             }
@@ -229,7 +246,7 @@ fn list<W: Write>(
     average: u32,
 ) -> io::Result<Option<File>> {
     let size = endpoint.file(path).map_or(0, |known| known.size);
-    let file = endpoint.supply(path, digest).unwrap_or_default();
+    let file = endpoint.supply(&mut Near::default(), path, digest).unwrap_or_default();
     let listed = match &file {
         Some(file) => chunks::list(file, size, average).ok().filter(|chunks| chunks.len() <= MOST_CHUNKS),
         None => None,
@@ -245,25 +262,19 @@ fn list<W: Write>(
     Ok(file)
 }
 
-/// Sends a file, or what of it is in no chunk that the laptop has.
-fn supply<W: Write>(
-    answers: &mut Sender<W, Answer>,
-    file: File,
-    size: u64,
-    known: Option<(u32, Index)>,
-) -> io::Result<()> {
-    if let Some((average, known)) = known {
-        let mut sent = Ok(());
-        let cut = chunks::cut(&file, size, average, |chunk, bytes| {
-            sent = match known.find(&chunk) {
-                Some(offset) => answers.send(&Answer::Reuse { offset, length: chunk.length }),
-                None => bytes.chunks(BLOCK).try_for_each(|part| answers.send(&Answer::Data(part.to_vec()))),
-            };
-            if sent.is_ok() { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
-        });
-        sent?;
-        return answers.send(&if cut.is_ok() { Answer::Complete } else { Answer::Abandon });
-    }
+/// Sends what of a file the laptop lacks, and says the rest.
+fn supply_delta<W: Write>(answers: &mut Sender<W, Answer>, file: &File, delta: &Delta) -> io::Result<()> {
+    let is_whole = delta.say(file, |part| {
+        answers.send(&match part {
+            Part::Old { offset, length } => Answer::Reuse { offset, length },
+            Part::New(bytes) => Answer::Data(bytes),
+        })
+    })?;
+    answers.send(&if is_whole { Answer::Complete } else { Answer::Abandon })
+}
+
+/// Sends a file.
+fn supply<W: Write>(answers: &mut Sender<W, Answer>, file: File, size: u64) -> io::Result<()> {
     let mut file = file.take(size);
     let mut buffer = vec![0; BLOCK.min(usize::try_from(size).unwrap_or(BLOCK)).max(1)];
     loop {

@@ -10,12 +10,15 @@ use std::{
 
 use overside_sync_core::Digest;
 
-use crate::files::{Directory, read_exact_at};
+use crate::{
+    blocks::{Block, Hasher},
+    files::{Directory, read_exact_at},
+};
 
 /// A run of zeros that is left out of a file, in bytes; a file system's usual block.
 const HOLE: usize = 4096;
 /// Read at a time.
-const PART: usize = 256 * 1024;
+const PART: usize = 1 << 20;
 
 /// Permissions of the directory: nobody else has to look into it.
 const PRIVATE: u16 = 0o700;
@@ -63,13 +66,15 @@ impl Stage {
         self.held.contains_key(digest)
     }
 
-    /// A content that waits here, open, and its name. Where it is `taken` it waits no more.
+    /// A content that waits here, open, and its name. Where it is `taken` it waits no more, and is not to be read.
     pub(crate) fn open(&mut self, digest: &Digest, taken: bool) -> io::Result<Option<(String, File)>> {
         let name = if taken { self.held.remove(digest) } else { self.held.get(digest).cloned() };
         let Some(name) = name else { return Ok(None) };
         let file = match self.last.take() {
             Some((last, mut file)) if last == *digest => {
-                file.rewind()?;
+                if !taken {
+                    file.rewind()?;
+                }
                 file
             }
             last => {
@@ -110,39 +115,42 @@ impl Stage {
     pub(crate) fn receive(&self, digest: Digest, size: u64) -> io::Result<Incoming> {
         let name = Self::new_name();
         let file = self.create(&name)?;
-        Ok(Incoming { name, file, digest, size, hasher: blake3::Hasher::new(), length: 0, hole: false })
+        Ok(Incoming { name, file, digest, size, hasher: Hasher::new(size), length: 0, hole: false })
     }
 
-    /// Keeps a content, if it is what it was to be.
-    pub(crate) fn complete(&mut self, mut incoming: Incoming, durable: bool) -> io::Result<bool> {
-        let right = incoming.length == incoming.size && *incoming.hasher.finalize().as_bytes() == incoming.digest.0;
-        if !right {
-            self.remove(&incoming.name);
-            return Ok(false);
+    /// Keeps a content, if it is what it was to be. Returns its blocks.
+    pub(crate) fn complete(&mut self, incoming: Incoming, durable: bool) -> io::Result<Option<Vec<Block>>> {
+        let Incoming { name, file, digest, size, hasher, length, hole } = incoming;
+        let (found, blocks) = hasher.finish();
+        if length != size || found != digest {
+            self.remove(&name);
+            return Ok(None);
         }
-        incoming.close()?;
+        if hole {
+            file.set_len(length)?;
+        }
         if durable {
-            incoming.file.sync_all()?;
+            file.sync_all()?;
         }
-        if let Some(before) = self.held.insert(incoming.digest, incoming.name) {
+        if let Some(before) = self.held.insert(digest, name) {
             self.remove(&before);
         }
-        self.last = Some((incoming.digest, incoming.file));
-        Ok(true)
+        self.last = Some((digest, file));
+        Ok(Some(blocks))
     }
 
     pub(crate) fn abandon(&self, incoming: &Incoming) {
         self.remove(&incoming.name);
     }
 
-    /// Copies a file in as that content; false if it is another by now.
-    pub(crate) fn copy(&mut self, file: &mut File, digest: Digest, size: u64) -> io::Result<bool> {
+    /// Copies a file in as that content, unless it is another by now.
+    pub(crate) fn copy(&mut self, file: &mut File, digest: Digest, size: u64) -> io::Result<()> {
         let mut incoming = self.receive(digest, size)?;
         let mut buffer = vec![0; PART];
         let mut file = file.take(size);
         loop {
             match file.read(&mut buffer)? {
-                0 => return self.complete(incoming, false),
+                0 => return self.complete(incoming, false).map(drop),
                 count => incoming.write(&buffer[..count])?,
             }
         }
@@ -164,13 +172,18 @@ pub(crate) struct Incoming {
     file: File,
     digest: Digest,
     size: u64,
-    hasher: blake3::Hasher,
+    hasher: Hasher,
     length: u64,
     /// Whether the file ends in bytes that were not written.
     hole: bool,
 }
 
 impl Incoming {
+    /// What it is to be.
+    pub(crate) const fn digest(&self) -> Digest {
+        self.digest
+    }
+
     /// Whether so many bytes more are more than was announced.
     pub(crate) const fn is_too_long(&self, more: usize) -> bool {
         self.length + more as u64 > self.size
@@ -209,9 +222,5 @@ impl Incoming {
             left -= part;
         }
         Ok(())
-    }
-
-    fn close(&mut self) -> io::Result<()> {
-        if self.hole { self.file.set_len(self.length) } else { Ok(()) }
     }
 }

@@ -334,7 +334,7 @@ impl Driver {
             }
             self.cycle.catch_up();
         }
-        self.cycle.keep(true);
+        self.cycle.make_durable();
         for done in self.flushes {
             done(Flushed::Ended);
         }
@@ -473,7 +473,7 @@ impl Driver {
                 };
                 if flushes > 0 {
                     // Whoever waited may count on it, whatever happens to this process.
-                    self.cycle.keep(true);
+                    self.cycle.keep();
                 }
                 for done in self.flushes.drain(..flushes) {
                     done(left.clone());

@@ -494,6 +494,30 @@ fn of_a_large_file_that_has_changed_only_what_is_new_travels_either_way() {
 }
 
 #[test]
+fn of_a_large_file_that_was_changed_in_its_midst_only_those_blocks_travel_either_way() {
+    let mut content = noise(0, 64 << 20);
+    let pair = Pair::new(Kind::Directory, |root| fs_err::write(root.join("disk"), &content).unwrap());
+    pair.settle();
+    let ways = [(pair.laptop("disk"), pair.far("disk")), (pair.far("disk"), pair.laptop("disk"))];
+    for (seed, (here, there)) in (0..).zip(ways.iter().cycle().take(4)) {
+        let mut file = fs::OpenOptions::new().write(true).open(here).unwrap();
+        let before = pair.carried.load(Ordering::Relaxed);
+        for quarter in 1..4_usize {
+            let (at, new) = (quarter * (16 << 20) + 100, noise(seed * 3 + quarter as u8, 1000));
+            std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(at as u64)).unwrap();
+            std::io::Write::write_all(&mut file, &new).unwrap();
+            content[at..at + new.len()].copy_from_slice(&new);
+        }
+        drop(file);
+        while pair.flush() != Flushed::Done {}
+        assert!(fs_err::read(there).unwrap() == content);
+        let carried = pair.carried.load(Ordering::Relaxed) - before;
+        // Three blocks of 32 KiB, and no list of what the file consists of.
+        assert!(carried < 104 << 10, "{carried} bytes");
+    }
+}
+
+#[test]
 fn a_large_file_that_changes_while_it_travels_arrives_as_it_is_at_last() {
     let pair = Pair::new(Kind::Directory, |root| fs_err::write(root.join("disk"), noise(0, 4 << 20)).unwrap());
     pair.settle();

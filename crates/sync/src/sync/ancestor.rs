@@ -2,8 +2,10 @@
 //! bring is written before it is brought: whoever finds it later knows that both had it, though nobody lived to write that.
 
 use std::{
+    borrow::Cow,
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use fs_err::File;
@@ -27,11 +29,11 @@ enum Change {
 }
 
 /// One part after the whole.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Part {
+#[derive(Debug, Serialize, Deserialize)]
+struct Part<'a> {
     changes: Vec<Change>,
     /// What was being brought. Those of earlier parts have been, or were given up.
-    intents: Intents,
+    intents: Cow<'a, Intents>,
 }
 
 /// The file, and what it says.
@@ -39,25 +41,32 @@ struct Part {
 pub(super) struct Kept {
     path: PathBuf,
     tree: Option<Node>,
-    intents: Intents,
+    /// Of a large tree they are many, so that they are shared.
+    intents: Arc<Intents>,
     /// Written to by this process, so that it is known how it ends.
     file: Option<File>,
     whole: u64,
     changes: u64,
+    /// Whether there is one on the disk, whatever happens to the machine.
+    is_durable: bool,
 }
 
 impl Kept {
     /// Reads it. Without one both sides are compared as if they had met for the first time, which loses nothing.
     pub(super) fn read(path: PathBuf) -> Self {
+        let mut is_durable = true;
         let (tree, intents) = match fs_err::read(&path) {
             Ok(bytes) => decode(&bytes).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Default::default(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                is_durable = false;
+                Default::default()
+            }
             Err(error) => {
                 tracing::warn!(%error, "what both sides had in common is forgotten");
                 Default::default()
             }
         };
-        Self { path, tree, intents, file: None, whole: 0, changes: 0 }
+        Self { path, tree, intents: Arc::new(intents), file: None, whole: 0, changes: 0, is_durable }
     }
 
     /// What it says.
@@ -66,37 +75,43 @@ impl Kept {
     }
 
     /// What was being brought when it was written.
-    pub(super) const fn intents(&self) -> &Intents {
+    pub(super) const fn intents(&self) -> &Arc<Intents> {
         &self.intents
     }
 
-    /// Writes it, and what is about to be brought. Its directory is not made: without one the session has ended. What is not durable outlives this process, but
-    /// perhaps not the machine: both sides are then compared as they were earlier, or for the first time.
-    pub(super) fn write(&mut self, tree: Option<&Node>, intents: &Intents, durable: bool) -> io::Result<()> {
+    /// Writes it, and what is about to be brought. Its directory is not made: without one the session has ended. It outlives this
+    /// process, but perhaps not the machine until [`Self::sync`]: both sides are then compared as they were earlier, or for the
+    /// first time.
+    pub(super) fn write(&mut self, tree: Option<&Node>, intents: &Arc<Intents>) -> io::Result<()> {
         // Whatever goes wrong, the whole is written next time.
-        let mut file = match self.file.take() {
+        let file = match self.file.take() {
             Some(mut file) if self.changes <= CHANGES.max(self.whole / 2) => {
                 let mut changes = Vec::new();
                 differences(&mut RelativePath::ROOT.clone(), self.tree.as_ref(), tree, &mut changes);
                 if !changes.is_empty() || self.intents != *intents {
-                    self.changes += write_part(&mut file, Part { changes, intents: intents.clone() })?;
+                    self.changes += write_part(&mut file, &Part { changes, intents: Cow::Borrowed(intents) })?;
                 }
                 file
             }
-            _ => self.write_whole(tree, intents, durable)?,
+            _ => self.write_whole(tree, intents)?,
         };
-        if durable {
-            file.sync_data()?;
-        }
-        file.flush()?;
         self.file = Some(file);
         self.tree = tree.cloned();
-        self.intents.clone_from(intents);
+        self.intents = Arc::clone(intents);
+        Ok(())
+    }
+
+    /// Brings what was written to the disk.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        if let Some(file) = &self.file {
+            file.sync_data()?;
+            self.is_durable = true;
+        }
         Ok(())
     }
 
     /// The old one stays until the new one is whole.
-    fn write_whole(&mut self, tree: Option<&Node>, intents: &Intents, durable: bool) -> io::Result<File> {
+    fn write_whole(&mut self, tree: Option<&Node>, intents: &Intents) -> io::Result<File> {
         let bytes = [FORMAT, &encode(&tree)?].concat();
         let mut temporary = self.path.as_os_str().to_owned();
         temporary.push(".new");
@@ -104,9 +119,9 @@ impl Kept {
         file.write_all(&bytes)?;
         let mut changes = 0;
         if !intents.is_empty() {
-            changes = write_part(&mut file, Part { changes: Vec::new(), intents: intents.clone() })?;
+            changes = write_part(&mut file, &Part { changes: Vec::new(), intents: Cow::Borrowed(intents) })?;
         }
-        if durable {
+        if self.is_durable {
             file.sync_data()?;
         }
         fs_err::rename(Path::new(&temporary), &self.path)?;
@@ -116,8 +131,8 @@ impl Kept {
 }
 
 /// Returns its length in bytes.
-fn write_part(file: &mut File, part: Part) -> io::Result<u64> {
-    let part = encode(&part)?;
+fn write_part(file: &mut File, part: &Part<'_>) -> io::Result<u64> {
+    let part = encode(part)?;
     file.write_all(&part)?;
     Ok(part.len() as u64)
 }
@@ -144,9 +159,9 @@ fn decode(bytes: &[u8]) -> Option<(Option<Node>, Intents)> {
     let mut tree: Option<Node> = postcard::from_bytes(&whole).ok()?;
     let mut intents = Intents::default();
     while let Some((found, more)) = part(rest) {
-        let Ok(found) = postcard::from_bytes::<Part>(&found) else { break };
+        let Ok(found) = postcard::from_bytes::<Part<'_>>(&found) else { break };
         found.changes.into_iter().for_each(|change| apply(&mut tree, change));
-        intents = found.intents;
+        intents = found.intents.into_owned();
         rest = more;
     }
     Some((tree, intents))
@@ -241,7 +256,10 @@ mod tests {
             if round % 50 == 1 {
                 kept = Kept::read(path.clone());
             }
-            kept.write(now.as_ref(), &Intents::default(), round % 2 == 0).unwrap();
+            kept.write(now.as_ref(), &Arc::default()).unwrap();
+            if round % 2 == 0 {
+                kept.sync().unwrap();
+            }
             assert_eq!(Kept::read(path.clone()).tree(), now.as_ref(), "round {round}");
             length = length.max(fs_err::metadata(&path).unwrap().len());
         }
@@ -254,13 +272,13 @@ mod tests {
         let path = directory.path().join("ancestor");
         let mut kept = Kept::read(path.clone());
         let before = tree();
-        kept.write(before.as_ref(), &Intents::default(), false).unwrap();
+        kept.write(before.as_ref(), &Arc::default()).unwrap();
         let mut after = before.clone();
         if let Some(Node::Directory(root)) = &mut after {
             root.mode = u16::MAX;
         }
         put(&mut after, "a/b/2", 9);
-        kept.write(after.as_ref(), &Intents::default(), false).unwrap();
+        kept.write(after.as_ref(), &Arc::default()).unwrap();
         assert_eq!(Kept::read(path.clone()).tree(), after.as_ref());
         let bytes = fs_err::read(&path).unwrap();
         for cut in 1..20 {
@@ -285,10 +303,10 @@ mod tests {
             Node::set(&mut now, &at(&format!("a/{number}")), Some(Entry::File(file)));
         }
         let mut kept = Kept::read(path.clone());
-        kept.write(now.as_ref(), &Intents::default(), false).unwrap();
+        kept.write(now.as_ref(), &Arc::default()).unwrap();
         let whole = fs_err::metadata(&path).unwrap().len();
         put(&mut now, "a/b/2", 7);
-        kept.write(now.as_ref(), &Intents::default(), false).unwrap();
+        kept.write(now.as_ref(), &Arc::default()).unwrap();
         let more = fs_err::metadata(&path).unwrap().len() - whole;
         assert!(more < 200 && whole > 50_000, "{more} after {whole}");
         assert_eq!(Kept::read(path).tree(), now.as_ref());

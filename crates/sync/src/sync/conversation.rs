@@ -172,7 +172,7 @@ impl Conversation {
 
     /// Asks of which chunks a file consists that the environment has.
     pub(super) fn ask_base(&mut self, path: &RelativePath, digest: Digest, average: u32) -> Result<(), Lost> {
-        self.ask(&Question::Base { path: path.clone(), digest, average })?;
+        self.ask(&Question::Base { path: path.clone(), digest, average: Some(average) })?;
         self.flush()
     }
 

@@ -35,8 +35,10 @@ const ROUNDS: usize = 4;
 const PROBLEMS: usize = 100;
 /// The common state is written so seldom that one part in so many of the time goes into it.
 const KEEPING_PART: u32 = 20;
-/// How long the one on the disk may be the older one at most.
+/// How long the one in the file may be the older one at most.
 const KEEP_WITHIN: Duration = Duration::from_secs(5);
+/// After so long it outlives the machine, too: whoever waits for a command does not wait for the disk.
+const DURABLE_WITHIN: Duration = Duration::from_secs(5);
 
 /// What of both sides is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,11 +96,13 @@ pub(super) struct Cycle {
     /// The same on the disk.
     kept: Kept,
     /// What was being brought when a cycle was interrupted.
-    intents: Intents,
+    intents: Arc<Intents>,
     /// Since when it is newer than the one on the disk.
     unkept: Option<Instant>,
     /// How long it took to write it last.
     keeping: Duration,
+    /// Since when what was written may not be on the disk.
+    undurable: Option<Instant>,
     /// Versions that were kept beside others, on the laptop.
     conflicts: BTreeSet<RelativePath>,
     /// What there was on the laptop when it was counted last, when that was, how long it took, and whether it has changed.
@@ -132,10 +136,11 @@ impl Cycle {
             laptop,
             environment: None,
             ancestor: kept.tree().cloned(),
-            intents: kept.intents().clone(),
+            intents: Arc::clone(kept.intents()),
             kept,
             unkept: None,
             keeping: Duration::ZERO,
+            undurable: None,
             conflicts: BTreeSet::new(),
             count: Count::default(),
             counted: Instant::now(),
@@ -202,19 +207,26 @@ impl Cycle {
 
     /// When something is to be done besides cycles.
     pub(super) fn due(&self) -> Option<Duration> {
-        self.keep_due().into_iter().chain(self.count_due()).min()
+        [self.keep_due(), self.count_due(), self.durable_due()].into_iter().flatten().min()
     }
 
     /// Does what is due.
     pub(super) fn catch_up(&mut self) {
         if self.keep_due() == Some(Duration::ZERO) {
-            self.keep(false);
+            self.keep();
+        }
+        if self.durable_due() == Some(Duration::ZERO) {
+            self.make_durable();
         }
         if self.count_due() == Some(Duration::ZERO) {
             self.count();
             let count = self.count;
             self.tell(|status| (status.entries, status.bytes) = (count.entries, count.bytes));
         }
+    }
+
+    fn durable_due(&self) -> Option<Duration> {
+        self.undurable.map(|since| DURABLE_WITHIN.saturating_sub(since.elapsed()))
     }
 
     /// When the laptop's files are to be counted: as seldom that it costs nothing to speak of.
@@ -253,18 +265,29 @@ impl Cycle {
         Ok(())
     }
 
-    /// Writes it, if it is newer than the one on the disk.
-    pub(super) fn keep(&mut self, durable: bool) {
+    /// Writes it, if it is newer than the one in the file.
+    pub(super) fn keep(&mut self) {
         if self.unkept.take().is_none() {
             return;
         }
         let begun = Instant::now();
-        if let Err(error) = self.kept.write(self.ancestor.as_ref(), &self.intents, durable)
+        self.undurable.get_or_insert(begun);
+        if let Err(error) = self.kept.write(self.ancestor.as_ref(), &self.intents)
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(%error, "what both sides have in common is not kept");
         }
         self.keeping = begun.elapsed();
+    }
+
+    /// Brings it to the disk.
+    pub(super) fn make_durable(&mut self) {
+        self.keep();
+        if self.undurable.take().is_some()
+            && let Err(error) = self.kept.sync()
+        {
+            tracing::warn!(%error, "what both sides have in common may not outlive this machine");
+        }
     }
 
     fn tell(&self, change: impl FnOnce(&mut Status)) {
@@ -369,12 +392,12 @@ impl Cycle {
             if plan.is_empty() {
                 break;
             }
-            self.intents = Intents::of(&plan, laptop, environment);
+            self.intents = Arc::new(Intents::of(&plan, laptop, environment));
             let kept = without_removed(self.ancestor.as_ref(), &plan);
-            self.kept.write(kept.as_ref(), &self.intents, false)?;
+            self.kept.write(kept.as_ref(), &self.intents)?;
             self.unkept.get_or_insert_with(Instant::now);
             failures.extend(self.carry_out(conversation, plan, seen.as_ref(), most)?);
-            self.intents = Intents::default();
+            self.intents = Arc::default();
             let after = self.agree();
             let is_as_before = !failures.is_empty() || held_back(after.as_ref()) == held_back(seen.as_ref());
             seen = after;

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use overside_e2e::import;
 use overside_model::State;
 use overside_testkit::{Daemon, DockerCli, LIMIT, Running, Setup, Sshd, TempHome, Wire, clients, run};
@@ -25,7 +25,7 @@ const DELAY: Duration = Duration::from_millis(20);
 /// Small files of the tree that is measured in every respect.
 const MANY: usize = 100_000;
 /// Bytes of the large file.
-const LARGE: u64 = 1 << 30;
+const LARGE: u64 = 4 << 30;
 /// Bytes of crates' sources that are enough.
 const SOURCES: u64 = 100 << 20;
 /// Edits of a file whose way into a container is timed.
@@ -255,14 +255,10 @@ impl Line {
         fs_err::create_dir_all(&target)?;
         run(&mut self.rsync_to(large, &target), PATIENCE)?.success()?;
         change(&large.path)?;
-        let begun = Instant::now();
         let carried = self.wire.carried();
         let ours = mounted(large)?.saturating_sub(plain);
         let between = self.wire.carried();
-        let at = Instant::now();
-        run(&mut self.rsync_to(large, &target), PATIENCE)?.success()?;
-        let theirs = at.elapsed();
-        ensure!(begun.elapsed() < PATIENCE, "it takes too long");
+        let theirs = timed(&mut self.rsync_to(large, &target))?;
         let kib = |bytes: u64| format!("{} KiB", bytes >> 10);
         println!(
             "| three changes of 64 KiB in the large file | time | on the wire |\n| --- | --- | --- |\n\
@@ -315,7 +311,9 @@ impl Line {
     }
 }
 
+/// What others have left to be written to the disk is not in it.
 fn timed(command: &mut Command) -> Result<Duration> {
+    run(&mut Command::new("sync"), PATIENCE)?.success()?;
     let begun = Instant::now();
     run(command, PATIENCE)?.success()?;
     Ok(begun.elapsed())

@@ -9,15 +9,16 @@ use std::{
 
 use overside_sync_core::{
     CONFLICT, Digest, Entry, File, Node, Plan, RelativePath, Seen, Step,
-    wire::{Answer, BLOCK, Chunk, Kind, Question},
+    wire::{Answer, BLOCK, Has, Kind, Question},
 };
 
 use super::{Cycle, Phase, Progress, Trouble};
 use crate::{
-    chunks::{self, Index},
+    chunks,
+    delta::{Delta, Part},
     endpoint::{FEW, Failure, new_content},
-    files::read_exact_at,
-    sync::conversation::{Conversation, invalid},
+    root::Near,
+    sync::conversation::{Conversation, Lost, invalid},
 };
 
 /// Files that are asked for before the first of them has arrived, and bytes of them.
@@ -28,9 +29,6 @@ const TELL_EVERY: Duration = Duration::from_millis(100);
 const SENT_SOONER: u64 = 64 << 10;
 /// Room that is left on the laptop's disk.
 const SPARE: u64 = 256 << 20;
-
-/// What lies together is said in parts of about so many bytes.
-const LONGEST_REUSE: u32 = 256 << 20;
 
 /// A content that the laptop lacks.
 struct Wanted {
@@ -108,21 +106,24 @@ impl Cycle {
     fn fetch(&mut self, conversation: &mut Conversation, wanted: BTreeMap<Digest, Wanted>) -> Result<(), Trouble> {
         let durable = wanted.len() <= FEW;
         let mut progress = begin(wanted.values().map(|wanted| wanted.size));
-        let mut waiting = wanted.into_iter();
-        let (mut asked, mut asked_bytes) = (VecDeque::new(), 0);
+        let mut waiting: VecDeque<_> = wanted.into_iter().map(|(digest, wanted)| (digest, wanted, true)).collect();
+        let (mut asked, mut asked_bytes, mut near) = (VecDeque::new(), 0, Near::default());
         loop {
             while asked.len() < ASKED.0 && (asked.is_empty() || asked_bytes < ASKED.1) {
-                let Some((digest, wanted)) = waiting.next() else { break };
-                let base = self.want(conversation, digest, &wanted)?;
+                let Some((digest, wanted, as_version)) = waiting.pop_front() else { break };
+                let (base, has) = self.want(conversation, &mut near, digest, &wanted, as_version)?;
                 asked_bytes += wanted.size;
-                asked.push_back((digest, wanted.size, base));
+                asked.push_back((digest, wanted, base, has));
             }
             conversation.flush()?;
-            let Some((digest, size, base)) = asked.pop_front() else { return Ok(()) };
+            let Some((digest, wanted, base, has)) = asked.pop_front() else { return Ok(()) };
+            let size = wanted.size;
+            asked_bytes -= size;
             let mut incoming = self.laptop.receive(digest, size)?;
             // What a part was to be made of may have changed: the digest of the whole tells.
             let mut spoilt = false;
-            loop {
+            let begun = progress.bytes;
+            let is_there = loop {
                 let more = match conversation.answer()? {
                     Answer::Data(bytes) => {
                         if incoming.is_too_long(bytes.len()) {
@@ -147,44 +148,54 @@ impl Cycle {
                     }
                     Answer::Complete if !spoilt => {
                         self.laptop.complete(incoming, durable)?;
-                        break;
+                        break true;
                     }
                     Answer::Complete | Answer::Abandon => {
                         self.laptop.abandon(&incoming);
-                        break;
+                        break false;
                     }
                     _ => return Err(invalid("a file was expected").into()),
                 };
                 progress.bytes += more;
+            };
+            // It does not know what has changed since that version.
+            if !is_there && matches!(has, Has::Version(_)) {
+                progress.bytes = begun;
+                waiting.push_front((digest, wanted, false));
+                continue;
             }
-            asked_bytes -= size;
             progress.files += 1;
             self.tell_progress(progress);
         }
     }
 
-    /// Asks for a content, and returns the file here that it may be made of.
+    /// Asks for a content, and returns the file here that it may be made of. Its chunks are told unless the environment may know
+    /// by its version alone what has changed.
     fn want(
         &self,
         conversation: &mut Conversation,
+        near: &mut Near,
         digest: Digest,
         wanted: &Wanted,
-    ) -> Result<Option<OpenFile>, Trouble> {
-        let mut base = None;
+        as_version: bool,
+    ) -> Result<(Option<OpenFile>, Has), Trouble> {
+        let (mut base, mut has) = (None, Has::Nothing);
         if let Some(known) = self.laptop.file(&wanted.at)
             && let Some(average) = chunks::average(known.size, wanted.size)
-            && let Ok(Some(file)) = self.laptop.supply(&wanted.at, &known.digest)
-            && let Ok(chunks) = chunks::list(&file, known.size, average)
+            && let Ok(Some(file)) = self.laptop.supply(near, &wanted.at, &known.digest)
         {
-            for chunk in chunks {
-                conversation.ask(&Question::Chunk(chunk))?;
+            if as_version {
+                (base, has) = (Some(file), Has::Version(known.digest));
+            } else if let Ok(chunks) = chunks::list(&file, known.size, average) {
+                for chunk in chunks {
+                    conversation.ask(&Question::Chunk(chunk))?;
+                }
+                (base, has) = (Some(file), Has::Chunks(average));
             }
-            base = Some((file, average));
         }
         let (path, size) = (wanted.path.clone(), wanted.size);
-        let average = base.as_ref().map(|(_, average)| *average);
-        conversation.ask(&Question::Supply { path, digest, size, average })?;
-        Ok(base.map(|(file, _)| file))
+        conversation.ask(&Question::Supply { path, digest, size, has })?;
+        Ok((base, has))
     }
 
     fn tell_progress(&mut self, progress: Progress) {
@@ -211,13 +222,14 @@ impl Cycle {
         let sizes: BTreeMap<Digest, u64> =
             steps.iter().filter_map(new_content).map(|file| (file.digest, file.size)).collect();
         let mut progress = begin(sizes.iter().filter(|(digest, _)| uses.contains_key(digest)).map(|(_, size)| *size));
+        let mut near = Near::default();
         for step in steps {
             if let Some(file) = new_content(&step)
                 && let Some(uses) = uses.remove(&file.digest)
             {
                 let place = here.get(&file.digest);
                 // What cannot be sent is missed by its step, which tells.
-                if let Some(Ok(Some(source))) = place.map(|path| self.laptop.supply(path, &file.digest)) {
+                if let Some(Ok(Some(source))) = place.map(|path| self.laptop.supply(&mut near, path, &file.digest)) {
                     self.send(conversation, &step, file, source, uses, &mut progress)?;
                 }
                 progress.files += 1;
@@ -240,18 +252,22 @@ impl Cycle {
         progress: &mut Progress,
     ) -> Result<(), Trouble> {
         let (digest, size) = (new.digest, new.size);
-        let base = match &step.old {
-            Some(Entry::File(old)) => chunks::average(old.size, size).map(|average| (old, average)),
-            _ => None,
-        };
-        if let Some((old, average)) = base {
-            conversation.ask_base(&step.path, old.digest, average)?;
-            // Both sides at the same time.
-            let chunks = chunks::list(&file, size, average);
-            let known = conversation.base(old.size)?;
-            if let (Some(known), Ok(chunks)) = (known, chunks) {
+        if let Some(Entry::File(old)) = &step.old {
+            let (path, old_digest) = (&step.path, old.digest);
+            if let Some(delta) = self.laptop.compare(&old_digest, &digest, size) {
+                conversation.ask(&Question::Base { path: path.clone(), digest: old_digest, average: None })?;
                 conversation.ask(&Question::Content { digest, size, uses })?;
-                return send_chunks(conversation, &file, &chunks, &known, progress);
+                return Ok(send_delta(conversation, &file, &delta, progress)?);
+            }
+            if let Some(average) = chunks::average(old.size, size) {
+                conversation.ask_base(path, old_digest, average)?;
+                // Both sides at the same time.
+                let chunks = chunks::list(&file, size, average);
+                let known = conversation.base(old.size)?;
+                if let (Some(known), Ok(chunks)) = (known, chunks) {
+                    conversation.ask(&Question::Content { digest, size, uses })?;
+                    return Ok(send_delta(conversation, &file, &Delta::of_chunks(&chunks, &known), progress)?);
+                }
             }
         }
         conversation.ask(&Question::Content { digest, size, uses })?;
@@ -275,49 +291,20 @@ impl Cycle {
 }
 
 /// What the environment lacks is sent, the rest is said.
-fn send_chunks(
+fn send_delta(
     conversation: &mut Conversation,
     file: &OpenFile,
-    chunks: &[Chunk],
-    known: &Index,
+    delta: &Delta,
     progress: &mut Progress,
-) -> Result<(), Trouble> {
-    let (mut at, mut reused): (u64, Option<(u64, u32)>) = (0, None);
-    let mut buffer = vec![0; BLOCK];
-    for chunk in chunks {
-        let found = known.find(chunk);
-        // What lies together is said together.
-        match (found, &mut reused) {
-            (Some(offset), Some((start, length)))
-                if *start + u64::from(*length) == offset && *length < LONGEST_REUSE =>
-            {
-                *length += chunk.length;
-            }
-            (found, reused) => {
-                if let Some((offset, length)) = reused.take() {
-                    conversation.ask(&Question::Reuse { offset, length })?;
-                }
-                *reused = found.map(|offset| (offset, chunk.length));
-            }
-        }
-        if found.is_none() {
-            let (mut from, end) = (at, at + u64::from(chunk.length));
-            while from < end {
-                let part = &mut buffer[..BLOCK.min((end - from) as usize)];
-                if read_exact_at(file, part, from).is_err() {
-                    return Ok(conversation.ask(&Question::Abandon)?);
-                }
-                conversation.ask(&Question::Data(part.to_vec()))?;
-                from += part.len() as u64;
-            }
-        }
-        at += u64::from(chunk.length);
-        progress.bytes += u64::from(chunk.length);
-    }
-    if let Some((offset, length)) = reused {
-        conversation.ask(&Question::Reuse { offset, length })?;
-    }
-    Ok(conversation.ask(&Question::Complete)?)
+) -> Result<(), Lost> {
+    let is_whole = delta.say(file, |part| {
+        progress.bytes += part.length();
+        conversation.ask(&match part {
+            Part::Old { offset, length } => Question::Reuse { offset, length },
+            Part::New(bytes) => Question::Data(bytes),
+        })
+    })?;
+    conversation.ask(&if is_whole { Question::Complete } else { Question::Abandon })
 }
 
 fn begin(sizes: impl Iterator<Item = u64>) -> Progress {
