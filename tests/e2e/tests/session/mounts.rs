@@ -6,7 +6,8 @@ use std::{os::unix::fs::MetadataExt as _, path::Path};
 use anyhow::{Context as _, Result, ensure};
 use overside_e2e::{docker, load};
 use overside_model::MountState;
-use overside_testkit::{Daemon, IMAGE, LIMIT, Running, TempHome, clients};
+use overside_testkit::{Daemon, IMAGE, LIMIT, Running, TempHome, clients, signal_process};
+use rustix::process::Signal;
 
 /// A directory of the laptop with a file in it.
 fn project(home: &TempHome) -> Result<String> {
@@ -369,9 +370,12 @@ fn a_directory_that_is_emptied_asks_before_the_other_side_follows() -> Result<()
     fs_err::write(Path::new(&project).join("other"), "")?;
     let bind = format!("{project}:/app");
     docker(&home, &["run", "--detach", "--init", "--name", "web", "-v", &bind, IMAGE, "sleep", "600"])?.success()?;
+    // Nobody looks in between, when it is not empty yet.
     let empty = || -> Result<()> {
+        signal_process(daemon.pid(), Signal::STOP)?;
         fs_err::remove_dir_all(Path::new(&project).join("src"))?;
-        Ok(fs_err::remove_file(Path::new(&project).join("other"))?)
+        fs_err::remove_file(Path::new(&project).join("other"))?;
+        signal_process(daemon.pid(), Signal::CONT)
     };
     empty()?;
     let halted = |state| move |status: &overside_model::Status| status.mounts.iter().any(|mount| mount.state == state);
