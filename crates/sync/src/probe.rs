@@ -107,7 +107,10 @@ fn try_out(directory: &Directory) -> io::Result<Traits> {
     let linked =
         directory.make_link(b"overside-link", target, directory).and_then(|()| directory.read_link(b"overside-link"));
     let no_links = !linked.is_ok_and(|found| found.as_deref() == Some(target));
-    let rounding = ROUNDING.into_iter().find(|most| rounding < *most).unwrap_or(u64::MAX);
+    let rounding = match rounding {
+        0 => 0,
+        _ => ROUNDING.into_iter().find(|most| rounding < *most).unwrap_or(u64::MAX),
+    };
     Ok(Traits { case, composition, refused, no_links, no_permissions, rounding })
 }
 
@@ -137,4 +140,17 @@ fn folds_case(root: &Directory) -> io::Result<bool> {
         }
     }
     Ok(false)
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ordinary_file_system_is_found_to_be_one() {
+        let [root, stage] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let [opened, staged] = [&root, &stage].map(|directory| Directory::open(directory.path()).unwrap());
+        assert_eq!(probe(&opened, root.path(), &staged), Traits::default());
+    }
 }
