@@ -18,12 +18,12 @@ use crate::{
     apply::{Applying, Work},
     blocks::Known,
     delta::Delta,
-    files::{Owner, SYNCS_AT_ONCE, Spot, is_changed, is_unsupported, open_file, stat_of},
+    files::{Owner, Spot, is_changed, is_unsupported, open_file, stat_of},
     probe::probe,
     rename::rename,
     root::{Near, Root},
     scan::{Changes, Scanner, measure},
-    stage::{Incoming, Stage},
+    stage::{Inbox, Received, Stage},
     watch::{Hints, Watcher},
 };
 
@@ -302,27 +302,20 @@ impl Endpoint {
         Ok((stat.size >= known.size).then_some((file, stat.size)))
     }
 
-    /// Begins to receive a content.
-    pub(crate) fn receive(&self, digest: Digest, size: u64) -> io::Result<Incoming> {
-        self.stage.receive(digest, size)
+    /// Where contents are received.
+    pub(crate) const fn inbox(&self) -> &Inbox {
+        self.stage.inbox()
     }
 
-    /// Keeps it, if it is what it was to be. On the laptop it is on the disk then, if that is wanted: where many
-    /// come, they are written out together.
-    pub(crate) fn complete(&mut self, incoming: Incoming, durable: bool) -> io::Result<()> {
-        let digest = incoming.digest();
-        let blocks = self.stage.complete(incoming, self.side == Side::Laptop && (durable || !SYNCS_AT_ONCE))?;
-        self.blocks.remember(digest, blocks.unwrap_or_default());
-        Ok(())
+    /// Keeps a content that was received.
+    pub(crate) fn keep(&mut self, received: Received) {
+        let (digest, blocks) = self.stage.keep(received);
+        self.blocks.remember(digest, blocks);
     }
 
     /// What a content has in common with an older one, if that is known, and nearly all.
     pub(crate) fn compare(&self, old: &Digest, new: &Digest, size: u64) -> Option<Delta> {
         self.blocks.compare(old, new, size)
-    }
-
-    pub(crate) fn abandon(&self, incoming: &Incoming) {
-        self.stage.abandon(incoming);
     }
 
     /// So many steps will need a content.

@@ -127,6 +127,11 @@ impl<R: Read, T: DeserializeOwned> Receiver<R, T> {
         Ok(Self { reader, batch: Vec::new(), next: 0, decompressor, kind: PhantomData })
     }
 
+    /// Whether nothing of what has come so far is left.
+    pub(crate) const fn is_drained(&self) -> bool {
+        self.next == self.batch.len()
+    }
+
     /// The next message; none when the other side has ended between two batches.
     pub(crate) fn receive(&mut self) -> io::Result<Option<T>> {
         if self.next == self.batch.len() && !self.receive_batch()? {

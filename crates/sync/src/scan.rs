@@ -335,20 +335,20 @@ fn read_with_blocks(spot: &Spot<'_>) -> io::Result<(File, Vec<Block>)> {
 
 /// How much lies in each directory, itself and all below, without reading any file.
 pub(crate) fn measure(root: &Root, rules: &Rules) -> io::Result<BTreeMap<RelativePath, Count>> {
-    let mut found = BTreeMap::new();
+    let found = Mutex::default();
     if root.kind() == Kind::Directory {
-        measure_directory(root.top()?, &RelativePath::ROOT, rules, &mut found)?;
+        measure_directory(root.top()?, &RelativePath::ROOT, rules, &found)?;
     }
-    Ok(found)
+    Ok(found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
 }
 
 fn measure_directory(
     directory: &files::Directory,
     path: &RelativePath,
     rules: &Rules,
-    found: &mut BTreeMap<RelativePath, Count>,
+    found: &Mutex<BTreeMap<RelativePath, Count>>,
 ) -> io::Result<Count> {
-    let mut total = Count { entries: 1, bytes: 0 };
+    let (mut total, mut below) = (Count { entries: 1, bytes: 0 }, Vec::new());
     for entry in directory.entries()? {
         let entry = entry?;
         let Some(name) = Name::new(entry.name()) else { continue };
@@ -358,14 +358,7 @@ fn measure_directory(
         }
         let Some(stat) = directory.look_at(&entry)? else { continue };
         match stat.kind {
-            Type::Directory if !child.is_deepest() => {
-                // One that cannot be opened is not brought either.
-                if let Ok(opened) = directory.open_directory(name.as_bytes()) {
-                    let below = measure_directory(&opened, &child, rules, found)?;
-                    total.entries += below.entries;
-                    total.bytes = total.bytes.saturating_add(below.bytes);
-                }
-            }
+            Type::Directory if !child.is_deepest() => below.push((name, child)),
             _ if rules.ignores(&child) => {}
             kind => {
                 total.entries += 1;
@@ -375,6 +368,18 @@ fn measure_directory(
             }
         }
     }
-    found.insert(path.clone(), total);
+    let counts: Vec<Count> = below
+        .into_par_iter()
+        .map(|(name, child)| match directory.open_directory(name.as_bytes()) {
+            Ok(opened) => measure_directory(&opened, &child, rules, found),
+            // One that cannot be opened is not brought either.
+            Err(_) => Ok(Count::default()),
+        })
+        .collect::<io::Result<_>>()?;
+    for count in counts {
+        total.entries += count.entries;
+        total.bytes = total.bytes.saturating_add(count.bytes);
+    }
+    lock(found).insert(path.clone(), total);
     Ok(total)
 }

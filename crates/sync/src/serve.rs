@@ -1,5 +1,7 @@
 //! The environment's side: does what the laptop says, until it says nothing more.
 
+mod intake;
+
 use std::{
     fs::File,
     io::{self, Read, Write},
@@ -7,7 +9,9 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
+    thread,
 };
 
 use overside_sync_core::{
@@ -15,6 +19,7 @@ use overside_sync_core::{
     wire::{Answer, BLOCK, Has, Kind, LONGEST, MOST_CHUNKS, PROTOCOL, Question},
 };
 
+use self::intake::{Intake, Task, WAITING};
 use crate::{
     chunks::{self, Index},
     delta::{Delta, Part},
@@ -24,7 +29,6 @@ use crate::{
     lock,
     root::Near,
     scan::Changes,
-    stage::Incoming,
 };
 
 /// After so many steps at most it is looked at once what else has changed; after more, when the laptop asks.
@@ -40,12 +44,17 @@ pub fn serve(reader: impl Read, writer: impl Write + Send + 'static, roots: &Pat
     let mut questions = Receiver::<_, Question>::new(reader)?;
     let answers: Answers<_> = Arc::new(Mutex::new(Sender::new(writer)?));
     let result = converse(&mut questions, &answers, roots, stages);
-    if let Err(error) = &result {
-        let mut answers = lock(&answers);
+    tell_end(&answers, &result);
+    result
+}
+
+/// Tells the laptop why it does not go on.
+fn tell_end<W: Write>(answers: &Answers<W>, result: &io::Result<()>) {
+    if let Err(error) = result {
+        let mut answers = lock(answers);
         let _ = answers.send(&Answer::Broken { reason: error.to_string() });
         let _ = answers.flush();
     }
-    result
 }
 
 fn invalid(what: &'static str) -> io::Error {
@@ -66,16 +75,49 @@ fn converse<W: Write + Send + 'static>(
     }
     // What the steps themselves change is not worth a scan of its own.
     let quiet = Arc::new(AtomicBool::new(false));
-    let mut endpoint = open(&root, kind, roots, stages, answers, &quiet)?;
-    let (mut steps, mut later) = (0, Changes::new());
+    let endpoint = open(&root, kind, roots, stages, answers, &quiet)?;
     lock(answers).send(&Answer::Opened)?;
     lock(answers).flush()?;
-    let mut incoming: Option<Incoming> = None;
-    // The file that the next content is made of, and the chunks that the laptop has of the one that it wants next.
-    let (mut base, mut chunks, mut near) = (None, Index::default(), Near::default());
-    while let Some(question) = questions.receive()? {
+    let (tasks, waiting) = mpsc::sync_channel(WAITING);
+    let (found, bases) = mpsc::channel();
+    let intake = Intake { questions, inbox: endpoint.inbox().try_clone()?, tasks, bases };
+    thread::scope(|scope| {
+        let working = thread::Builder::new().name("sync-files".to_owned()).spawn_scoped(scope, move || {
+            let result = work(endpoint, &waiting, &found, answers, &quiet);
+            // At once: the laptop waits for an answer, and this program for the laptop.
+            tell_end(answers, &result);
+            result
+        })?;
+        let heard = intake.run();
+        let worked = working.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        heard.and(worked)
+    })
+}
+
+/// Does what the laptop says.
+fn work<W: Write + Send + 'static>(
+    mut endpoint: Endpoint,
+    waiting: &mpsc::Receiver<Vec<Task>>,
+    bases: &mpsc::Sender<Option<File>>,
+    answers: &Answers<W>,
+    quiet: &AtomicBool,
+) -> io::Result<()> {
+    let (mut steps, mut later) = (0, Changes::new());
+    // The chunks that the laptop has of the file that it wants next.
+    let (mut chunks, mut near) = (Index::default(), Near::default());
+    for task in waiting.iter().flatten() {
+        let question = match task {
+            Task::Need(digest, uses) => {
+                endpoint.need(digest, uses);
+                continue;
+            }
+            Task::Received(received) => {
+                endpoint.keep(received);
+                continue;
+            }
+            Task::Ask(question) => question,
+        };
         match question {
-            Question::Open { .. } => return Err(invalid("the root is open")),
             Question::Rules { text, masks, held } => {
                 endpoint.set_rules(Rules::new(&text, masks).0);
                 endpoint.set_held(held);
@@ -95,39 +137,12 @@ fn converse<W: Write + Send + 'static>(
                 endpoint.own(&path, &digest);
             }
             Question::Base { path, digest, average } => {
-                base = match average {
+                let base = match average {
                     Some(average) => list(&mut lock(answers), &endpoint, &path, &digest, average)?,
                     None => endpoint.supply(&mut near, &path, &digest).unwrap_or_default(),
                 };
-            }
-            Question::Content { digest, size, uses } => {
-                endpoint.need(digest, uses);
-                incoming = Some(endpoint.receive(digest, size)?);
-            }
-            Question::Data(bytes) => {
-                if let Some(incoming) = &mut incoming {
-                    incoming.write(&bytes)?;
-                }
-            }
-            Question::Complete => {
-                if let Some(incoming) = incoming.take() {
-                    // One that was changed on its way is missed by the step that wants it.
-                    endpoint.complete(incoming, false)?;
-                }
-            }
-            Question::Abandon => {
-                if let Some(incoming) = incoming.take() {
-                    endpoint.abandon(&incoming);
-                }
-            }
-            Question::Reuse { offset, length } => {
-                if let Some(mut made) = incoming.take() {
-                    // A file that was cut meanwhile has less: what was to be made of it is missed by the step that wants it.
-                    match base.as_ref().map(|base| made.reuse(base, offset, length)) {
-                        Some(Ok(())) => incoming = Some(made),
-                        Some(Err(error)) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error),
-                        _ => endpoint.abandon(&made),
-                    }
+                if bases.send(base).is_err() {
+                    break;
                 }
             }
             Question::Step(step) => {
@@ -140,7 +155,6 @@ fn converse<W: Write + Send + 'static>(
                 tell(&mut lock(answers), Changes::new(), failures, endpoint.is_watched())?;
             }
             Question::Apply => {
-                base = None;
                 near.forget();
                 let (changes, failures) = endpoint.finish();
                 quiet.store(false, Ordering::Relaxed);
@@ -174,6 +188,13 @@ fn converse<W: Write + Send + 'static>(
                 }
                 answers.flush()?;
             }
+            // The intake's own.
+            Question::Open { .. }
+            | Question::Content { .. }
+            | Question::Data(_)
+            | Question::Reuse { .. }
+            | Question::Complete
+            | Question::Abandon => {}
         }
     }
     Ok(())

@@ -30,7 +30,7 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 #[derive(Debug)]
 pub(crate) struct Stage {
     path: PathBuf,
-    directory: Directory,
+    inbox: Inbox,
     /// Names of the contents that wait here.
     held: BTreeMap<Digest, String>,
     /// The one that came last is still open: most are wanted at once.
@@ -49,11 +49,16 @@ impl Stage {
         fs_err::create_dir_all(&path)?;
         let directory = Directory::open(&path)?;
         directory.set_mode(PRIVATE)?;
-        Ok(Self { path, directory, held: BTreeMap::new(), last: None })
+        Ok(Self { path, inbox: Inbox(directory), held: BTreeMap::new(), last: None })
     }
 
     pub(crate) const fn directory(&self) -> &Directory {
-        &self.directory
+        &self.inbox.0
+    }
+
+    /// Where contents are received.
+    pub(crate) const fn inbox(&self) -> &Inbox {
+        &self.inbox
     }
 
     /// A name that nothing has.
@@ -79,7 +84,7 @@ impl Stage {
             }
             last => {
                 self.last = last;
-                self.directory.open_to_dress(name.as_bytes())?
+                self.directory().open_to_dress(name.as_bytes())?
             }
         };
         Ok(Some((name, file)))
@@ -100,57 +105,36 @@ impl Stage {
 
     /// A file that nobody else sees.
     pub(crate) fn create(&self, name: &str) -> io::Result<File> {
-        self.directory.create(name.as_bytes())
+        self.inbox.create(name)
     }
 
     pub(crate) fn remove(&self, name: &str) {
-        match self.directory.remove(name.as_bytes()) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => tracing::warn!(%error, name, "a staged file stays"),
-        }
+        self.inbox.remove(name);
     }
 
-    /// Begins to receive a content.
-    pub(crate) fn receive(&self, digest: Digest, size: u64) -> io::Result<Incoming> {
-        let name = Self::new_name();
-        let file = self.create(&name)?;
-        Ok(Incoming { name, file, digest, size, hasher: Hasher::new(size), length: 0, hole: false })
-    }
-
-    /// Keeps a content, if it is what it was to be. Returns its blocks.
-    pub(crate) fn complete(&mut self, incoming: Incoming, durable: bool) -> io::Result<Option<Vec<Block>>> {
-        let Incoming { name, file, digest, size, hasher, length, hole } = incoming;
-        let (found, blocks) = hasher.finish();
-        if length != size || found != digest {
-            self.remove(&name);
-            return Ok(None);
-        }
-        if hole {
-            file.set_len(length)?;
-        }
-        if durable {
-            file.sync_all()?;
-        }
+    /// Keeps a content that has come. Returns what it is, and its blocks.
+    pub(crate) fn keep(&mut self, received: Received) -> (Digest, Vec<Block>) {
+        let Received { name, file, digest, blocks } = received;
         if let Some(before) = self.held.insert(digest, name) {
             self.remove(&before);
         }
         self.last = Some((digest, file));
-        Ok(Some(blocks))
-    }
-
-    pub(crate) fn abandon(&self, incoming: &Incoming) {
-        self.remove(&incoming.name);
+        (digest, blocks)
     }
 
     /// Copies a file in as that content, unless it is another by now.
     pub(crate) fn copy(&mut self, file: &mut File, digest: Digest, size: u64) -> io::Result<()> {
-        let mut incoming = self.receive(digest, size)?;
+        let mut incoming = self.inbox.receive(digest, size)?;
         let mut buffer = vec![0; PART];
         let mut file = file.take(size);
         loop {
             match file.read(&mut buffer)? {
-                0 => return self.complete(incoming, false).map(drop),
+                0 => {
+                    if let Some(received) = self.inbox.complete(incoming, false)? {
+                        self.keep(received);
+                    }
+                    return Ok(());
+                }
                 count => incoming.write(&buffer[..count])?,
             }
         }
@@ -163,6 +147,82 @@ impl Drop for Stage {
             tracing::debug!(%error, "a stage stays");
         }
     }
+}
+
+/// Where contents are received. It can be used beside the stage, so that one thread receives what another one puts in its place.
+#[derive(Debug)]
+pub(crate) struct Inbox(Directory);
+
+impl Inbox {
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self(self.0.try_clone()?))
+    }
+
+    fn create(&self, name: &str) -> io::Result<File> {
+        self.0.create(name.as_bytes())
+    }
+
+    fn remove(&self, name: &str) {
+        match self.0.remove(name.as_bytes()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => tracing::warn!(%error, name, "a staged file stays"),
+        }
+    }
+
+    /// Begins to receive a content.
+    pub(crate) fn receive(&self, digest: Digest, size: u64) -> io::Result<Incoming> {
+        let name = Stage::new_name();
+        let file = self.create(&name)?;
+        Ok(Incoming { name, file, digest, size, hasher: Hasher::new(size), length: 0, hole: false })
+    }
+
+    /// Ends it: with nothing, if it is not what it was to be. What is `durable` is on the disk then.
+    pub(crate) fn complete(&self, incoming: Incoming, durable: bool) -> io::Result<Option<Received>> {
+        let Incoming { name, file, digest, size, hasher, length, hole } = incoming;
+        let (found, blocks) = hasher.finish();
+        if length != size || found != digest {
+            self.remove(&name);
+            return Ok(None);
+        }
+        if hole {
+            file.set_len(length)?;
+        }
+        if durable {
+            file.sync_all()?;
+        }
+        Ok(Some(Received { name, file, digest, blocks }))
+    }
+
+    pub(crate) fn abandon(&self, incoming: &Incoming) {
+        self.remove(&incoming.name);
+    }
+}
+
+/// A content that has come.
+#[derive(Debug)]
+pub(crate) struct Received {
+    name: String,
+    file: File,
+    digest: Digest,
+    blocks: Vec<Block>,
+}
+
+/// Leaves blocks of zeros out. Returns whether it ends in such.
+fn write_sparse(file: &mut File, bytes: &[u8]) -> io::Result<bool> {
+    let zero = |block: &[u8]| block.len() == HOLE && block.iter().all(|byte| *byte == 0);
+    let mut hole = false;
+    for run in bytes.chunks(HOLE).collect::<Vec<_>>().chunk_by(|one, next| zero(one) == zero(next)) {
+        let length: usize = run.iter().map(|block| block.len()).sum();
+        hole = zero(run[0]);
+        if hole {
+            file.seek(SeekFrom::Current(length as i64))?;
+        } else {
+            let start = run[0].as_ptr().addr() - bytes.as_ptr().addr();
+            file.write_all(&bytes[start..start + length])?;
+        }
+    }
+    Ok(hole)
 }
 
 /// A content on its way.
@@ -179,11 +239,6 @@ pub(crate) struct Incoming {
 }
 
 impl Incoming {
-    /// What it is to be.
-    pub(crate) const fn digest(&self) -> Digest {
-        self.digest
-    }
-
     /// Whether so many bytes more are more than was announced.
     pub(crate) const fn is_too_long(&self, more: usize) -> bool {
         self.length + more as u64 > self.size
@@ -195,18 +250,16 @@ impl Incoming {
         if self.length > self.size {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a file is longer than was announced"));
         }
-        self.hasher.update(bytes);
-        let zero = |block: &[u8]| block.len() == HOLE && block.iter().all(|byte| *byte == 0);
-        for run in bytes.chunks(HOLE).collect::<Vec<_>>().chunk_by(|one, next| zero(one) == zero(next)) {
-            let length: usize = run.iter().map(|block| block.len()).sum();
-            self.hole = zero(run[0]);
-            if self.hole {
-                self.file.seek(SeekFrom::Current(length as i64))?;
-            } else {
-                let start = run[0].as_ptr().addr() - bytes.as_ptr().addr();
-                self.file.write_all(&bytes[start..start + length])?;
-            }
+        if bytes.is_empty() {
+            return Ok(());
         }
+        let (file, hasher) = (&mut self.file, &mut self.hasher);
+        self.hole = if bytes.len() < PART {
+            hasher.update(bytes);
+            write_sparse(file, bytes)?
+        } else {
+            rayon::join(|| write_sparse(file, bytes), || hasher.update(bytes)).0?
+        };
         Ok(())
     }
 

@@ -18,9 +18,10 @@ fn path(name: &str) -> RelativePath {
 /// A step that makes a file.
 fn file(endpoint: &mut Endpoint, name: &str, text: &[u8], mode: u16) -> Step {
     let digest = Digest(*blake3::hash(text).as_bytes());
-    let mut incoming = endpoint.receive(digest, text.len() as u64).unwrap();
+    let mut incoming = endpoint.inbox().receive(digest, text.len() as u64).unwrap();
     incoming.write(text).unwrap();
-    assert!(endpoint.complete(incoming, true).unwrap());
+    let received = endpoint.inbox().complete(incoming, true).unwrap().unwrap();
+    endpoint.keep(received);
     let modified = Time { seconds: 1_000_000_000, nanoseconds: 100 };
     let file = File { digest, size: text.len() as u64, mode, modified, stamp: 0 };
     Step { path: path(name), old: None, new: Some(Entry::File(file)) }

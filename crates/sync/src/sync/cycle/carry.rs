@@ -17,6 +17,7 @@ use crate::{
     chunks,
     delta::{Delta, Part},
     endpoint::{FEW, Failure, new_content},
+    files::SYNCS_AT_ONCE,
     root::Near,
     sync::conversation::{Conversation, Lost, invalid},
 };
@@ -119,7 +120,7 @@ impl Cycle {
             let Some((digest, wanted, base, has)) = asked.pop_front() else { return Ok(()) };
             let size = wanted.size;
             asked_bytes -= size;
-            let mut incoming = self.laptop.receive(digest, size)?;
+            let mut incoming = self.laptop.inbox().receive(digest, size)?;
             // What a part was to be made of may have changed: the digest of the whole tells.
             let mut spoilt = false;
             let begun = progress.bytes;
@@ -127,7 +128,7 @@ impl Cycle {
                 let more = match conversation.answer()? {
                     Answer::Data(bytes) => {
                         if incoming.is_too_long(bytes.len()) {
-                            self.laptop.abandon(&incoming);
+                            self.laptop.inbox().abandon(&incoming);
                             return Err(invalid("a file is longer than it was said to be").into());
                         }
                         incoming.write(&bytes)?;
@@ -135,7 +136,7 @@ impl Cycle {
                     }
                     Answer::Reuse { offset, length } => {
                         let Some(base) = base.as_ref().filter(|_| !incoming.is_too_long(length as usize)) else {
-                            self.laptop.abandon(&incoming);
+                            self.laptop.inbox().abandon(&incoming);
                             return Err(invalid("a file is made of what is not there").into());
                         };
                         if !spoilt && let Err(error) = incoming.reuse(base, offset, length) {
@@ -147,11 +148,13 @@ impl Cycle {
                         u64::from(length)
                     }
                     Answer::Complete if !spoilt => {
-                        self.laptop.complete(incoming, durable)?;
+                        // Where many come they are written out together.
+                        let received = self.laptop.inbox().complete(incoming, durable || !SYNCS_AT_ONCE)?;
+                        received.into_iter().for_each(|received| self.laptop.keep(received));
                         break true;
                     }
                     Answer::Complete | Answer::Abandon => {
-                        self.laptop.abandon(&incoming);
+                        self.laptop.inbox().abandon(&incoming);
                         break false;
                     }
                     _ => return Err(invalid("a file was expected").into()),
