@@ -119,7 +119,7 @@ impl Tree {
     /// Closes the subtrees of which this is the right edge. As many blocks were added.
     fn merge(&mut self, mut hash: ChainingValue) {
         let mut blocks = self.blocks.len();
-        while blocks % 2 == 0
+        while blocks.is_multiple_of(2)
             && let Some(left) = self.stack.pop()
         {
             hash = merge_subtrees_non_root(&left, &hash, Mode::Hash);
