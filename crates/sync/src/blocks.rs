@@ -2,7 +2,7 @@
 //! midst, as databases and images of disks are, what is new is known without reading either version again.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     io,
     sync::{Arc, Mutex},
 };
@@ -149,7 +149,16 @@ impl Tree {
 
 /// The blocks of files that were hashed lately.
 #[derive(Debug, Default)]
-pub(crate) struct Known(Mutex<VecDeque<(Digest, Arc<[Block]>)>>);
+pub(crate) struct Known(Mutex<Remembered>);
+
+#[derive(Debug, Default)]
+struct Remembered {
+    blocks: HashMap<Digest, Arc<[Block]>>,
+    /// The one that has been here longest is the first to go.
+    order: VecDeque<Digest>,
+    /// Blocks of all of them.
+    all: usize,
+}
 
 impl Known {
     /// Remembers those of a content.
@@ -158,18 +167,21 @@ impl Known {
             return;
         }
         let mut known = lock(&self.0);
-        known.retain(|(other, _)| *other != digest);
-        known.push_back((digest, blocks.into()));
-        let mut all: usize = known.iter().map(|(_, blocks)| blocks.len()).sum();
-        while all > REMEMBERED
-            && let Some((_, blocks)) = known.pop_front()
+        if known.blocks.contains_key(&digest) {
+            return;
+        }
+        known.all += blocks.len();
+        known.blocks.insert(digest, blocks.into());
+        known.order.push_back(digest);
+        while known.all > REMEMBERED
+            && let Some(oldest) = known.order.pop_front()
         {
-            all -= blocks.len();
+            known.all -= known.blocks.remove(&oldest).map_or(0, |blocks| blocks.len());
         }
     }
 
     fn of(&self, digest: &Digest) -> Option<Arc<[Block]>> {
-        lock(&self.0).iter().find(|(other, _)| other == digest).map(|(_, blocks)| Arc::clone(blocks))
+        lock(&self.0).blocks.get(digest).cloned()
     }
 
     /// What a content of `size` bytes has in common with an older one, if that is known, and nearly all.
