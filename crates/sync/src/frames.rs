@@ -99,8 +99,8 @@ impl<W: Write, T: Serialize> Sender<W, T> {
         };
         let (bytes, mark) = compressed.as_ref().map_or((&self.batch, 0), |compressed| (compressed, COMPRESSED));
         let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
-        self.writer.write_all(&(length | mark).to_le_bytes())?;
-        self.writer.write_all(bytes)?;
+        // At once: each write may become a packet of its own.
+        self.writer.write_all(&[&(length | mark).to_le_bytes()[..], bytes].concat())?;
         self.batch.clear();
         Ok(())
     }

@@ -105,7 +105,21 @@ fn work<W: Write + Send + 'static>(
     let (mut steps, mut later) = (0, Changes::new());
     // The chunks that the laptop has of the file that it wants next.
     let (mut chunks, mut near) = (Index::default(), Near::default());
-    for task in waiting.iter().flatten() {
+    let mut tasks = Vec::new().into_iter();
+    loop {
+        let Some(task) = tasks.next() else {
+            // What was supplied goes together, until there is nothing to be done.
+            let next = match waiting.try_recv() {
+                Err(mpsc::TryRecvError::Empty) => {
+                    lock(answers).flush()?;
+                    waiting.recv().ok()
+                }
+                next => next.ok(),
+            };
+            let Some(next) = next else { break };
+            tasks = next.into_iter();
+            continue;
+        };
         let question = match task {
             Task::Need(digest, uses) => {
                 endpoint.need(digest, uses);
@@ -186,7 +200,6 @@ fn work<W: Write + Send + 'static>(
                     (Some(file), _, Some(delta)) => supply_delta(&mut answers, &file, &delta)?,
                     _ => answers.send(&Answer::Abandon)?,
                 }
-                answers.flush()?;
             }
             // The intake's own.
             Question::Open { .. }

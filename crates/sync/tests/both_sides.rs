@@ -494,6 +494,24 @@ fn of_a_large_file_that_has_changed_only_what_is_new_travels_either_way() {
 }
 
 #[test]
+fn thousands_of_files_that_are_asked_for_at_once_arrive() {
+    let pair = Pair::new(Kind::Directory, |root| {
+        let far = root.ancestors().nth(2).unwrap().join("far/roots/deep/root");
+        for number in 0..4000 {
+            let directory = far.join((number / 100).to_string());
+            if number % 100 == 0 {
+                fs_err::create_dir_all(&directory).unwrap();
+            }
+            write(&directory.join(number.to_string()), &number.to_string());
+        }
+    });
+    pair.settle();
+    for number in 0..4000 {
+        assert_eq!(text(&pair.laptop(&format!("{}/{number}", number / 100))), number.to_string());
+    }
+}
+
+#[test]
 fn of_a_large_file_that_was_changed_in_its_midst_only_those_blocks_travel_either_way() {
     let mut content = noise(0, 64 << 20);
     let pair = Pair::new(Kind::Directory, |root| fs_err::write(root.join("disk"), &content).unwrap());

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Files that are asked for before the first of them has arrived, and bytes of them.
-const ASKED: (usize, u64) = (256, 16 << 20);
+const ASKED: (usize, u64) = (1024, 16 << 20);
 /// Progress is told no more often.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 /// Contents of so many bytes are sent without looking whether the other side has them under another name.
@@ -107,10 +107,15 @@ impl Cycle {
     fn fetch(&mut self, conversation: &mut Conversation, wanted: BTreeMap<Digest, Wanted>) -> Result<(), Trouble> {
         let durable = wanted.len() <= FEW;
         let mut progress = begin(wanted.values().map(|wanted| wanted.size));
-        let mut waiting: VecDeque<_> = wanted.into_iter().map(|(digest, wanted)| (digest, wanted, true)).collect();
+        // As they lie there, so that each directory is opened once.
+        let mut waiting: Vec<_> = wanted.into_iter().map(|(digest, wanted)| (digest, wanted, true)).collect();
+        waiting.sort_by(|(_, one, _), (_, other, _)| one.path.cmp(&other.path));
+        let mut waiting = VecDeque::from(waiting);
         let (mut asked, mut asked_bytes, mut near) = (VecDeque::new(), 0, Near::default());
         loop {
-            while asked.len() < ASKED.0 && (asked.is_empty() || asked_bytes < ASKED.1) {
+            // Many together, so that they are few packets.
+            let asks_more = asked.len() <= ASKED.0 / 2;
+            while asks_more && asked.len() < ASKED.0 && (asked.is_empty() || asked_bytes < ASKED.1) {
                 let Some((digest, wanted, as_version)) = waiting.pop_front() else { break };
                 let (base, has) = self.want(conversation, &mut near, digest, &wanted, as_version)?;
                 asked_bytes += wanted.size;
