@@ -494,10 +494,10 @@ fn of_a_large_file_that_has_changed_only_what_is_new_travels_either_way() {
 }
 
 #[test]
-fn thousands_of_files_that_are_asked_for_at_once_arrive() {
+fn many_files_that_are_asked_for_at_once_arrive() {
     let pair = Pair::new(Kind::Directory, |root| {
         let far = root.ancestors().nth(2).unwrap().join("far/roots/deep/root");
-        for number in 0..4000 {
+        for number in 0..1500 {
             let directory = far.join((number / 100).to_string());
             if number % 100 == 0 {
                 fs_err::create_dir_all(&directory).unwrap();
@@ -506,7 +506,7 @@ fn thousands_of_files_that_are_asked_for_at_once_arrive() {
         }
     });
     pair.settle();
-    for number in 0..4000 {
+    for number in 0..1500 {
         assert_eq!(text(&pair.laptop(&format!("{}/{number}", number / 100))), number.to_string());
     }
 }
