@@ -135,11 +135,23 @@ impl<'a> Scanner<'a> {
                         && let Some(Node::Directory(directory)) = tree.as_ref().and_then(|tree| tree.get(&path))
                     {
                         let old = directory.children.clone();
-                        let new = self.directory(&opened, &path, &old, false)?;
-                        if !new.is_shared_with(&old)
-                            && let Some(Node::Directory(directory)) = tree.as_mut().and_then(|tree| tree.get_mut(&path))
-                        {
-                            directory.children = new;
+                        match self.directory(&opened, &path, &old, false) {
+                            Ok(new) if new.is_shared_with(&old) => {}
+                            Ok(new) => {
+                                if let Some(Node::Directory(directory)) =
+                                    tree.as_mut().and_then(|tree| tree.get_mut(&path))
+                                {
+                                    directory.children = new;
+                                }
+                            }
+                            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !path.is_root() => {
+                                if !self.only_new {
+                                    let entry = Some(Entry::Unheld(Unheld::Unreadable));
+                                    Node::set(tree, &path, entry.clone());
+                                    self.tell(path.clone(), entry);
+                                }
+                            }
+                            Err(error) => return Err(error),
                         }
                     }
                     break;
@@ -272,13 +284,14 @@ impl<'a> Scanner<'a> {
                         Err(error) => return Err(error),
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
                 Err(error) if is_exhausted(&error) => return Err(error),
                 // Gone, or something else, meanwhile: the next reading tells.
-                Err(_) => {
+                Err(error) if is_gone(&error) || error.kind() == io::ErrorKind::NotADirectory => {
                     self.tell(path.clone(), None);
                     return Ok(None);
                 }
+                // Any other one is still there: told as gone, it would be deleted on the other side.
+                Err(_) => None,
             }
         };
         let Some(children) = children else {
@@ -371,8 +384,11 @@ fn measure_directory(
     let counts: Vec<Count> = below
         .into_par_iter()
         .map(|(name, child)| match directory.open_directory(name.as_bytes()) {
-            Ok(opened) => measure_directory(&opened, &child, rules, found),
-            // One that cannot be opened is not brought either.
+            Ok(opened) => match measure_directory(&opened, &child, rules, found) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(Count::default()),
+                counted => counted,
+            },
+            // One that cannot be opened or read is not brought either.
             Err(_) => Ok(Count::default()),
         })
         .collect::<io::Result<_>>()?;

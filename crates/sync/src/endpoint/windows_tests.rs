@@ -1,6 +1,12 @@
 //! What an environment has and Windows does not.
 
-use overside_sync_core::{Alike, Link, Time};
+use std::sync::mpsc;
+
+use fs_err::os::windows::fs::OpenOptionsExt;
+use overside_sync_core::{Alike, Link, Time, Unheld};
+use windows_sys::Win32::Storage::FileSystem::{
+    DELETE, FILE_FLAG_BACKUP_SEMANTICS, FILE_LIST_DIRECTORY, FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE,
+};
 
 use super::*;
 
@@ -66,4 +72,54 @@ fn names_and_links_that_windows_cannot_have_are_told_and_made_nowhere() {
     let (_, failures) = laptop.apply(&steps);
     assert_eq!(failures, []);
     assert_eq!(fs_err::read_dir(directory.path().join("root")).unwrap().count(), allowed.len());
+}
+
+/// Opens a directory as another program may.
+fn opened(directory: &Path, access: u32, shared: u32) -> OpenFile {
+    let mut options = fs_err::OpenOptions::new();
+    options.access_mode(access).share_mode(shared).custom_flags(FILE_FLAG_BACKUP_SEMANTICS);
+    options.open(directory).unwrap().into_parts().0
+}
+
+#[test]
+fn a_directory_that_somebody_has_for_himself_is_not_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let below = directory.path().join("root/below");
+    fs_err::create_dir_all(&below).unwrap();
+    fs_err::write(below.join("a"), "1").unwrap();
+    let mut laptop = endpoint(directory.path());
+    let alone = opened(&below, FILE_LIST_DIRECTORY, 0);
+    assert_eq!(laptop.scan(true).unwrap().last(), Some(&(path("below"), Some(Entry::Unheld(Unheld::Unreadable)))));
+    drop(alone);
+    laptop.scan(true).unwrap();
+    assert!(matches!(laptop.tree().unwrap().get(&path("below")), Some(Node::Directory(_))));
+}
+
+// Wine lets nobody list a directory that is being removed, Windows does.
+#[test]
+fn a_directory_that_somebody_is_about_to_remove_ends_no_scan() {
+    let directory = tempfile::tempdir().unwrap();
+    let below = directory.path().join("root/below");
+    fs_err::create_dir_all(&below).unwrap();
+    let (sender, told) = mpsc::channel();
+    let mut laptop = Endpoint::open(
+        directory.path().join("root"),
+        Kind::Directory,
+        &directory.path().join("stage"),
+        Side::Laptop,
+        move || sender.send(()).unwrap_or_default(),
+    )
+    .unwrap();
+    laptop.scan(true).unwrap();
+    let removed = opened(&below, DELETE, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE);
+    fs_err::write(below.join("a"), "1").unwrap();
+    told.recv().unwrap();
+    laptop.scan(false).unwrap();
+    assert!(laptop.tree().unwrap().get(&path("below")).is_some());
+    laptop.scan(true).unwrap();
+    assert!(laptop.tree().unwrap().get(&path("below")).is_some());
+    laptop.measure().unwrap();
+    drop(removed);
+    laptop.scan(true).unwrap();
+    assert!(laptop.file(&path("below").child(&Name::new(b"a").unwrap())).is_some());
 }

@@ -209,11 +209,13 @@ impl Directory {
         volume(self).is_some() && volume(self) == volume(other)
     }
 
-    /// Nothing, if it was removed meanwhile: what it lies in tells that.
+    /// Nothing, if it was removed meanwhile: what it lies in tells that. Whoever has it for himself lets nobody read it, as wine
+    /// has it also while it is being removed.
     pub(crate) fn entries(&self) -> io::Result<Entries> {
         match fs::read_dir(&self.path) {
             Ok(entries) => Ok(Entries(Some(entries))),
             Err(error) if is_gone(&error) => Ok(Entries(None)),
+            Err(error) if is(&error, &[ERROR_SHARING_VIOLATION]) => Err(io::ErrorKind::PermissionDenied.into()),
             Err(error) => Err(error),
         }
     }
