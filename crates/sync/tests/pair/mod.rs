@@ -183,7 +183,7 @@ impl Pair {
     pub(crate) fn flush(&self) -> Flushed {
         let (sender, done) = mpsc::channel();
         self.sync().flush(move |flushed| sender.send(flushed).unwrap());
-        done.recv_timeout(Duration::from_secs(60)).unwrap()
+        done.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| panic!("{:?}", self.sync().status()))
     }
 
     pub(crate) fn settle(&self) {
