@@ -95,6 +95,19 @@ impl Laptop<'_> {
         }
     }
 
+    /// A path as the laptop's system tells it, in the form that [`HostBind`](crate::HostBind) has. Windows tells where a link
+    /// leads with a prefix (`\\?\C:\work`), which would be a directory of its own in the environment. None for what lies on no
+    /// drive.
+    pub fn plain(self, path: &str) -> Option<String> {
+        if !self.windows {
+            return Some(path.to_owned());
+        }
+        match self.windows_meaning(path) {
+            Ok(Meaning::Laptop(path)) => Some(path),
+            _ => None,
+        }
+    }
+
     /// Where a file of the laptop is in the environment. The path is a clean, absolute one, as [`HostBind`](crate::HostBind)
     /// has it.
     pub fn place_of(self, path: &str) -> String {
@@ -228,6 +241,17 @@ mod tests {
         }
         assert_eq!(UNIX.meaning("/proc/../home/me/./src//"), laptop("/home/me/src"));
         assert_eq!(UNIX.meaning("/var/run/docker.sock/../../../etc"), laptop("/etc"));
+    }
+
+    #[test]
+    fn what_a_link_leads_to_has_its_place_where_a_bind_of_the_same_has_it() {
+        let plain = WINDOWS.plain(r"\\?\C:\work\a b").unwrap();
+        assert_eq!(plain, r"C:\work\a b");
+        assert_eq!(WINDOWS.place_of(&plain), format!("{LAPTOP_FILES}/C/work/a b"));
+        for elsewhere in [r"\\?\UNC\server\share\x", r"\\server\share\x", r"\\?\Volume{1}\x"] {
+            assert_eq!(WINDOWS.plain(elsewhere), None, "{elsewhere}");
+        }
+        assert_eq!(UNIX.plain("/proc/x").as_deref(), Some("/proc/x"));
     }
 
     #[test]

@@ -210,7 +210,8 @@ impl Roots {
                 }
                 return Ok(HERE.place_of(&bind.path));
             }
-            path = real;
+            let plain = real.to_str().and_then(|real| HERE.plain(real));
+            path = plain.ok_or_else(|| unusable(&path, "what it leads to has no place in an environment"))?.into();
         }
         let place = HERE.place_of(&path.to_string_lossy());
         // One that did not begin is begun anew: settings or files may be others by now.
