@@ -398,7 +398,8 @@ impl Driver {
                     Err(error) => self.cycle.fail(&error),
                 }
             }
-            Command::Lost(number) if number == self.connections => self.lose(),
+            // Where it ended on this side, the status says why.
+            Command::Lost(number) if number == self.connections && self.conversation.is_some() => self.lose(),
             Command::Lost(_) | Command::End => {}
             Command::Owner(user, group) => {
                 self.owner = Some((user, group));
