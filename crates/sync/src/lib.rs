@@ -10,6 +10,7 @@ mod delta;
 mod endpoint;
 mod files;
 mod frames;
+mod memory;
 mod probe;
 mod rename;
 mod root;

@@ -472,10 +472,7 @@ impl Driver {
                         Flushed::Left(left)
                     }
                 };
-                if flushes > 0 {
-                    // Whoever waited may count on it, whatever happens to this process.
-                    self.cycle.keep();
-                }
+                // What was brought is kept already, whatever happens to this process: before it was brought, as intents.
                 for done in self.flushes.drain(..flushes) {
                     done(left.clone());
                 }

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     endpoint::{Endpoint, Failure},
-    lock,
+    lock, memory,
     scan::Changes,
 };
 
@@ -37,6 +37,8 @@ const PROBLEMS: usize = 100;
 const KEEPING_PART: u32 = 20;
 /// How long the one in the file may be the older one at most.
 const KEEP_WITHIN: Duration = Duration::from_secs(5);
+/// After so many steps much memory was used for a while.
+const MANY: usize = 10_000;
 /// After so long it outlives the machine, too: whoever waits for a command does not wait for the disk.
 const DURABLE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -103,6 +105,8 @@ pub(super) struct Cycle {
     keeping: Duration,
     /// Since when what was written may not be on the disk.
     undurable: Option<Instant>,
+    /// Memory that was used for a while is still to be given back.
+    was_large: bool,
     /// Versions that were kept beside others, on the laptop.
     conflicts: BTreeSet<RelativePath>,
     /// What there was on the laptop when it was counted last, when that was, how long it took, and whether it has changed.
@@ -141,6 +145,7 @@ impl Cycle {
             unkept: None,
             keeping: Duration::ZERO,
             undurable: None,
+            was_large: false,
             conflicts: BTreeSet::new(),
             count: Count::default(),
             counted: Instant::now(),
@@ -217,6 +222,10 @@ impl Cycle {
         }
         if self.durable_due() == Some(Duration::ZERO) {
             self.make_durable();
+        }
+        if self.was_large && self.unkept.is_none() {
+            self.was_large = false;
+            memory::give_back();
         }
         if self.count_due() == Some(Duration::ZERO) {
             self.count();
@@ -393,6 +402,7 @@ impl Cycle {
                 break;
             }
             self.intents = Arc::new(Intents::of(&plan, laptop, environment));
+            self.was_large |= plan.laptop.len() + plan.environment.len() > MANY;
             let kept = without_removed(self.ancestor.as_ref(), &plan);
             self.kept.write(kept.as_ref(), &self.intents)?;
             self.unkept.get_or_insert_with(Instant::now);
