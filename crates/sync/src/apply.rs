@@ -21,6 +21,9 @@ use crate::{
     stage::Stage,
 };
 
+/// What a directory's owner needs to put something into it.
+const FILLABLE: u16 = 0o700;
+
 /// What keeps a step from being done.
 enum Obstacle {
     /// Somebody was quicker.
@@ -199,7 +202,13 @@ impl Applying<'_> {
                 if let Some(owner) = self.owner {
                     spot.directory.give_entry(spot.name, owner)?;
                 }
-                self.work.modes.push((path.clone(), *mode));
+                // At once, so that an interruption leaves no others, but for what would keep it from being filled.
+                if !self.traits.no_permissions {
+                    spot.directory.open_directory(spot.name)?.set_mode(*mode | FILLABLE)?;
+                }
+                if *mode | FILLABLE != *mode {
+                    self.work.modes.push((path.clone(), *mode));
+                }
                 self.done(path, step.new.clone());
             }
             (Some(_), None) => {

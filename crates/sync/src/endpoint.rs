@@ -439,6 +439,32 @@ pub(crate) fn new_content(step: &Step) -> Option<&File> {
 }
 
 #[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn who_is_interrupted_leaves_directories_with_their_own_permissions_or_such_that_can_be_filled() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("root");
+        fs_err::create_dir(&root).unwrap();
+        let stage = directory.path().join("stage");
+        let mut endpoint = Endpoint::open(root.clone(), Kind::Directory, &stage, Side::Laptop, || {}).unwrap();
+        endpoint.scan(true).unwrap();
+        let modes = || ["a", "b"].map(|name| fs_err::metadata(root.join(name)).unwrap().permissions().mode() & 0o777);
+        for (name, mode) in [("a", 0o750), ("b", 0o555)] {
+            let path = RelativePath::new(name.as_bytes()).unwrap();
+            endpoint.step(&Step { path, old: None, new: Some(Entry::Directory(mode)) });
+        }
+        assert_eq!(modes(), [0o750, 0o755]);
+        assert_eq!(endpoint.finish().1, []);
+        assert_eq!(modes(), [0o750, 0o555]);
+    }
+}
+
+#[cfg(test)]
 #[cfg(windows)]
 #[path = "endpoint/windows_tests.rs"]
 mod windows_tests;

@@ -131,6 +131,9 @@ impl<'a> Scanner<'a> {
                 let known = matches!(tree.as_ref().and_then(|tree| tree.get(&path)), Some(Node::Directory(_)));
                 let opened = if known { root.open_directory(&path).ok() } else { None };
                 if let Some(opened) = opened {
+                    if path.is_root() && !self.only_new {
+                        self.mode_of_root(&opened, tree)?;
+                    }
                     if read.insert(path.clone())
                         && let Some(Node::Directory(directory)) = tree.as_ref().and_then(|tree| tree.get(&path))
                     {
@@ -165,6 +168,18 @@ impl<'a> Scanner<'a> {
                 }
                 path.pop();
             }
+        }
+        Ok(())
+    }
+
+    /// Nothing above the root tells of its permissions.
+    fn mode_of_root(&self, root: &files::Directory, tree: &mut Option<Node>) -> io::Result<()> {
+        let mode = root.stat()?.mode();
+        if let Some(Node::Directory(directory)) = tree
+            && directory.mode != mode
+        {
+            directory.mode = mode;
+            self.tell(RelativePath::ROOT, Some(Entry::Directory(mode)));
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The environment's side: does what the laptop says, until it says nothing more.
 
 mod intake;
+mod turn;
 
 use std::{
     fs::File,
@@ -19,7 +20,10 @@ use overside_sync_core::{
     wire::{Answer, BLOCK, Has, Kind, LONGEST, MOST_CHUNKS, PROTOCOL, Question},
 };
 
-use self::intake::{Intake, Task, WAITING};
+use self::{
+    intake::{Intake, Task, WAITING},
+    turn::Turn,
+};
 use crate::{
     chunks::{self, Index},
     delta::{Delta, Part},
@@ -75,7 +79,11 @@ fn converse<W: Write + Send + 'static>(
     }
     // What the steps themselves change is not worth a scan of its own.
     let quiet = Arc::new(AtomicBool::new(false));
-    let endpoint = open(&root, kind, roots, stages, answers, &quiet)?;
+    let stage = stages.join(blake3::hash(root.as_bytes()).to_hex().as_str());
+    make_directories(stages)?;
+    // Before the root is looked at.
+    let turn = Turn::take(&stage.with_extension("turn"))?;
+    let endpoint = open(&root, kind, roots, &stage, answers, &quiet)?;
     lock(answers).send(&Answer::Opened)?;
     lock(answers).flush()?;
     let (tasks, waiting) = mpsc::sync_channel(WAITING);
@@ -83,7 +91,7 @@ fn converse<W: Write + Send + 'static>(
     let intake = Intake { questions, inbox: endpoint.inbox().try_clone()?, tasks, bases };
     thread::scope(|scope| {
         let working = thread::Builder::new().name("sync-files".to_owned()).spawn_scoped(scope, move || {
-            let result = work(endpoint, &waiting, &found, answers, &quiet);
+            let result = work(endpoint, &turn, &waiting, &found, answers, &quiet);
             // At once: the laptop waits for an answer, and this program for the laptop.
             tell_end(answers, &result);
             result
@@ -97,6 +105,7 @@ fn converse<W: Write + Send + 'static>(
 /// Does what the laptop says.
 fn work<W: Write + Send + 'static>(
     mut endpoint: Endpoint,
+    turn: &Turn,
     waiting: &mpsc::Receiver<Vec<Task>>,
     bases: &mpsc::Sender<Option<File>>,
     answers: &Answers<W>,
@@ -105,9 +114,10 @@ fn work<W: Write + Send + 'static>(
     let (mut steps, mut later) = (0, Changes::new());
     // The chunks that the laptop has of the file that it wants next.
     let (mut chunks, mut near) = (Index::default(), Near::default());
-    let mut tasks = Vec::new().into_iter();
+    let (mut tasks, mut held) = (Vec::new().into_iter(), None);
     loop {
         let Some(task) = tasks.next() else {
+            drop(held.take());
             // What was supplied goes together, until there is nothing to be done.
             let next = match waiting.try_recv() {
                 Err(mpsc::TryRecvError::Empty) => {
@@ -131,6 +141,20 @@ fn work<W: Write + Send + 'static>(
             }
             Task::Ask(question) => question,
         };
+        match question {
+            // Many in a row are done in one go.
+            Question::Step(_) if held.is_some() => {}
+            Question::Owner { .. }
+            | Question::Own { .. }
+            | Question::Step(_)
+            | Question::Rename { .. }
+            | Question::Apply => {
+                drop(held.take());
+                held = Some(turn.hold()?);
+            }
+            // While the laptop is being answered nobody is kept waiting.
+            _ => drop(held.take()),
+        }
         match question {
             Question::Rules { text, masks, held } => {
                 endpoint.set_rules(Rules::new(&text, masks).0);
@@ -166,11 +190,13 @@ fn work<W: Write + Send + 'static>(
             }
             Question::Rename { path, to } => {
                 let failures = endpoint.rename(&path, &to).err().into_iter().collect();
+                drop(held.take());
                 tell(&mut lock(answers), Changes::new(), failures, endpoint.is_watched())?;
             }
             Question::Apply => {
                 near.forget();
                 let (changes, failures) = endpoint.finish();
+                drop(held.take());
                 quiet.store(false, Ordering::Relaxed);
                 let few = std::mem::take(&mut steps) <= LOOKED_AT;
                 // Told when the laptop asks next: what a step has brought was common to both sides once, and what somebody made of
@@ -218,7 +244,7 @@ fn open<W: Write + Send + 'static>(
     root: &RelativePath,
     kind: Kind,
     roots: &Path,
-    stages: &Path,
+    stage: &Path,
     answers: &Answers<W>,
     quiet: &Arc<AtomicBool>,
 ) -> io::Result<Endpoint> {
@@ -235,7 +261,6 @@ fn open<W: Write + Send + 'static>(
             }
         }
     }
-    let stage = stages.join(blake3::hash(root.as_bytes()).to_hex().as_str());
     let (told, quiet) = (Arc::downgrade(answers), Arc::clone(quiet));
     let changed = move || {
         if !quiet.load(Ordering::Relaxed)
@@ -247,7 +272,7 @@ fn open<W: Write + Send + 'static>(
             let _ = answers.flush();
         }
     };
-    Endpoint::open(path, kind, &stage, Side::Environment, changed)
+    Endpoint::open(path, kind, stage, Side::Environment, changed)
 }
 
 fn tell<W: Write>(

@@ -57,6 +57,19 @@ fn everything_is_there_after_the_first_flush_with_its_permissions_links_and_time
     assert_eq!((status.entries, status.bytes), (8, 21));
 }
 
+#[cfg(unix)]
+#[test]
+fn permissions_of_the_root_itself_arrive_on_the_other_side() {
+    let pair = Pair::new(Kind::Directory, |root| write(&root.join("a"), "1"));
+    pair.settle();
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
+    for (here, there, new) in [(pair.laptop(""), pair.far(""), 0o711), (pair.far(""), pair.laptop(""), 0o750)] {
+        fs::set_permissions(&here, fs::Permissions::from_mode(new)).unwrap();
+        pair.settle();
+        assert_eq!(mode(&there), new);
+    }
+}
+
 #[test]
 fn a_change_on_either_side_arrives_without_being_asked_for() {
     let pair = Pair::new(Kind::Directory, |root| write(&root.join("a"), "1"));
