@@ -113,6 +113,12 @@ describe('ports and mounts', () => {
     await user.click(await screen.findByRole('button', { name: 'Bring it back' }));
     expect(backend.calls).toContain('decideMount /home/ada/shop restore');
     await expectNoBarrier();
+    const large = { ...problem, code: 'mount-too-large', message: '/home/ada/big has 300000 files' } as const;
+    const big = { ...shop, path: '/home/ada/big', state: 'halted', problem: large } as const;
+    backend.become({ kind: 'here', status: { ...example('running'), mounts: [big] } });
+    await user.click(await screen.findByRole('button', { name: 'Bring it all the same' }));
+    expect(backend.calls).toContain('decideMount /home/ada/big restore');
+    await expectNoBarrier();
     backend.become({ kind: 'here', status: example('idle') });
     expect(await screen.findByText('No container has files of this computer mounted.')).toBeVisible();
   });

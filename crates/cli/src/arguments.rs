@@ -121,6 +121,11 @@ pub(crate) enum MountsCommand {
         /// Its path on this machine
         path: PathBuf,
     },
+    /// Begin with a mount that is larger than mounts.max-files or mounts.max-bytes allows
+    Allow {
+        /// Its path on this machine
+        path: PathBuf,
+    },
     /// Go on with a mount of which one side is gone or empty: that is meant, delete the other side, too
     Accept {
         /// Its path on this machine

@@ -19,7 +19,7 @@ use arguments::{Arguments, Command, Format, MountsCommand, SettingsCommand};
 use clap::Parser;
 use overside_config::{DefaultSocket, DockerContext, Home, Policy, SettingsFile};
 use overside_control::Client;
-use overside_model::{ErrorCode, KeepOrder, MountDecision, Problem, Settings, State, Status};
+use overside_model::{ErrorCode, KeepOrder, MountDecision, MountStatus, Problem, Settings, State, Status};
 use serde_json::Value;
 
 /// What the Docker CLI ends with after a wrong flag or argument.
@@ -149,10 +149,11 @@ async fn command(command: Command, home: &Home) -> Result<(), Problem> {
         }
         Command::Mounts { command: Some(command), .. } => {
             let (path, restore) = match command {
-                MountsCommand::Restore { path } => (path, true),
-                MountsCommand::Accept { path } => (path, false),
+                MountsCommand::Allow { path } => (too_large(&client, &path).await?, true),
+                MountsCommand::Restore { path } => (absolute(&path)?, true),
+                MountsCommand::Accept { path } => (absolute(&path)?, false),
             };
-            client.decide_mount(&MountDecision { path: absolute(&path)?, restore }).await
+            client.decide_mount(&MountDecision { path, restore }).await
         }
         Command::Mounts { command: None, format } => {
             let mounts = client.status().await?.mounts;
@@ -186,6 +187,19 @@ fn absolute(path: &std::path::Path) -> Result<String, Problem> {
     let unusable = || Problem::new(ErrorCode::KeepFailed, format!("the path {} cannot be used", path.display()), "");
     let path = std::path::absolute(path).map_err(|_| unusable())?;
     path.into_os_string().into_string().map_err(|_| unusable())
+}
+
+/// The path of a mount that waits because it is larger than allowed.
+async fn too_large(client: &Client, path: &std::path::Path) -> Result<String, Problem> {
+    let path = absolute(path)?;
+    let waits = |mount: &MountStatus| {
+        mount.path == path && mount.problem.as_ref().is_some_and(|problem| problem.code == ErrorCode::MountTooLarge)
+    };
+    if client.status().await?.mounts.iter().any(waits) {
+        return Ok(path);
+    }
+    let message = format!("no mount of {path} waits because it is larger than allowed");
+    Err(Problem::new(ErrorCode::UnknownName, message, "See `overside mounts`."))
 }
 
 /// Turns off. Without a daemon, what a killed one left behind is put right: the settings, the Docker context, an environment.

@@ -49,6 +49,9 @@ struct Remembered {
     /// Paths of files in it that containers have mounted by themselves.
     #[serde(default)]
     held: Vec<String>,
+    /// It may have more than the limits allow: somebody has said so.
+    #[serde(default)]
+    allowed: bool,
 }
 
 impl Remembered {
@@ -153,7 +156,11 @@ impl Roots {
             held: remembered.held(),
             ancestor: self.directory.join(name.as_str()),
             stage: self.directory.join(format!("{name}.stage")),
-            limits: Limits { entries: settings.mount_max_files, bytes: settings.mount_max_bytes },
+            limits: if remembered.allowed {
+                Limits::ALLOWED
+            } else {
+                Limits { entries: settings.mount_max_files, bytes: settings.mount_max_bytes }
+            },
         };
         let weak = self.hub.clone();
         let changed = move || {
@@ -235,6 +242,7 @@ impl Roots {
             read_only: bind.read_only,
             masks: bind.masks.clone(),
             held: Vec::new(),
+            allowed: false,
         };
         self.begin(&mut roots, remembered, settings)?;
         // One that it lies in leaves it alone from now on.
@@ -432,13 +440,23 @@ impl Files for Roots {
     }
 
     fn decide(&self, decision: &MountDecision) -> Result<(), Problem> {
-        let roots = self.lock();
-        let root = roots.get(Path::new(&decision.path)).ok_or_else(|| {
+        let mut roots = self.lock();
+        let root = roots.get_mut(Path::new(&decision.path)).ok_or_else(|| {
             let message = format!("{} is not mounted", decision.path);
             Problem::new(ErrorCode::UnknownName, message, "See `overside mounts`.")
         })?;
-        root.sync.go_on(decision.restore);
-        Ok(())
+        if !matches!(root.sync.status().phase, Phase::TooMuch { .. }) {
+            root.sync.go_on(decision.restore);
+            return Ok(());
+        }
+        if !decision.restore {
+            let message = format!("{} is larger than allowed; nothing of it is to be deleted", decision.path);
+            let hint = format!("`overside mounts allow {}` brings it all the same.", decision.path);
+            return Err(Problem::new(ErrorCode::MountTooLarge, message, hint));
+        }
+        root.remembered.allowed = true;
+        root.sync.allow();
+        self.remember(&roots)
     }
 
     async fn flush(&self, places: &[String]) -> Result<(), Problem> {
@@ -485,8 +503,10 @@ fn stands(path: &Path, phase: &Phase) -> Problem {
                     bytesize(*bytes),
                     largest.join(", ")
                 ),
-                "Name what the container does not need in .oversideignore there (as in .dockerignore), or raise the limit: \
-                 `overside settings set mounts.max-files …`.",
+                format!(
+                    "Name what the container does not need in .oversideignore there (as in .dockerignore), or bring it all \
+                     the same: `overside mounts allow {shown}`. `overside settings set mounts.max-files …` raises the limit."
+                ),
             )
         }
         Phase::Halted(side, halt) => {
@@ -524,8 +544,8 @@ fn status(path: &Path, sync: &Sync, read_only: bool) -> MountStatus {
         Phase::Reading => (MountState::Scanning, None),
         Phase::Bringing(_) => (MountState::Syncing, None),
         Phase::Alike => (MountState::Synced, None),
-        phase @ Phase::Halted(..) => (MountState::Halted, Some(stands(path, phase))),
-        phase @ (Phase::TooMuch { .. } | Phase::Failed(_)) => (MountState::Failed, Some(stands(path, phase))),
+        phase @ (Phase::Halted(..) | Phase::TooMuch { .. }) => (MountState::Halted, Some(stands(path, phase))),
+        phase @ Phase::Failed(_) => (MountState::Failed, Some(stands(path, phase))),
     };
     let progress = match now.phase {
         Phase::Bringing(progress) => Some(progress),

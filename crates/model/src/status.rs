@@ -158,13 +158,14 @@ pub enum MountState {
     Synced,
 }
 
-/// What is to be done with a mount that halts because one side is gone or empty.
+/// What is to be done with a mount that halts because one side is gone or empty, or because it is larger than allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct MountDecision {
     /// Its path on the laptop.
     pub path: String,
-    /// What is missing is brought back from the other side; otherwise it is deleted there, too.
+    /// What is missing is brought back from the other side, and what is larger than allowed is brought all the same; otherwise
+    /// what is missing is deleted on the other side, too.
     pub restore: bool,
 }
 

@@ -53,6 +53,11 @@ pub struct Limits {
     pub bytes: u64,
 }
 
+impl Limits {
+    /// Where a person has said that it may be as large as it is. What the environment may tell stays bounded.
+    pub const ALLOWED: Self = Self { entries: 10_000_000, bytes: u64::MAX };
+}
+
 /// What is kept alike, and how.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -170,6 +175,8 @@ enum Command {
     GoOn {
         restore: bool,
     },
+    /// A person lets it be as large as it is.
+    Allow,
     End,
 }
 
@@ -258,6 +265,11 @@ impl Sync {
     /// Goes on after a halt: what is missing is restored from the other side, or it is meant, and the other side follows.
     pub fn go_on(&self, restore: bool) {
         self.command(Command::GoOn { restore });
+    }
+
+    /// Begins although there is more than the limits allow.
+    pub fn allow(&self) {
+        self.command(Command::Allow);
     }
 
     /// What it is at.
@@ -415,6 +427,10 @@ impl Driver {
                 }
             }
             Command::Flush(done) => self.flushes.push(done),
+            Command::Allow => {
+                self.cycle.allow();
+                self.whole = true;
+            }
             Command::GoOn { restore } => {
                 self.cycle.go_on(restore);
                 self.whole = true;

@@ -19,7 +19,7 @@ use overside_sync_core::{
 
 use self::odd::{held_back, left};
 use super::{
-    Phase, Progress, Setup, Status,
+    Limits, Phase, Progress, Setup, Status,
     ancestor::Kept,
     conversation::{Conversation, Lost},
 };
@@ -197,6 +197,10 @@ impl Cycle {
             self.rules = None;
         }
         changed
+    }
+
+    pub(super) const fn allow(&mut self) {
+        self.setup.limits = Limits::ALLOWED;
     }
 
     pub(super) const fn go_on(&mut self, restore: bool) {

@@ -345,7 +345,7 @@ fn more_than_the_limits_allow_is_refused_with_the_largest_directories_and_goes_o
 {
     let home = TempHome::new()?;
     home.set(&[("mounts.max-files", "20")])?;
-    let (_daemon, project) = begin(&home)?;
+    let (daemon, project) = begin(&home)?;
     for directory in ["big", "small"] {
         fs_err::create_dir_all(Path::new(&project).join(directory))?;
     }
@@ -357,9 +357,21 @@ fn more_than_the_limits_allow_is_refused_with_the_largest_directories_and_goes_o
     let refused = docker(&home, &arguments)?;
     let said = refused.err();
     ensure!(said.contains("mounts.max-files") && said.contains("big (31 files"), "{said}");
-    fs_err::write(Path::new(&project).join(".oversideignore"), "big\n")?;
+    let asks = |status: &overside_model::Status| status.mounts.iter().any(|mount| mount.state == MountState::Halted);
+    daemon.wait_for("the mount to wait for a decision", LIMIT, asks)?;
+    let ignore = Path::new(&project).join(".oversideignore");
+    fs_err::write(&ignore, "big\n")?;
     let said = docker(&home, &arguments)?.success()?.out();
     ensure!(said == "small\nsrc\n", "{said}");
+    ensure!(!daemon.overside(&["mounts", "allow", &project])?.err().is_empty());
+    let other = home.scratch().join("other");
+    fs_err::rename(Path::new(&project).join("big"), &other)?;
+    let (bind, other) = (format!("{}:/app", other.display()), other.to_string_lossy().into_owned());
+    let arguments = ["run", "--rm", "-v", &bind, IMAGE, "ls", "/app"];
+    ensure!(docker(&home, &arguments)?.err().contains(&format!("overside mounts allow {other}")));
+    daemon.overside(&["mounts", "allow", &other])?.success()?;
+    let said = docker(&home, &arguments)?.success()?.out();
+    ensure!(said.lines().count() == 30, "{said}");
     Ok(())
 }
 

@@ -537,7 +537,7 @@ problem: Problem | null, };
 export type MountState = "waiting" | "scanning" | "syncing" | "halted" | "failed" | "synced";
 
 /**
- * What is to be done with a mount that halts because one side is gone or empty.
+ * What is to be done with a mount that halts because one side is gone or empty, or because it is larger than allowed.
  */
 export type MountDecision = { 
 /**
@@ -545,7 +545,8 @@ export type MountDecision = {
  */
 path: string, 
 /**
- * What is missing is brought back from the other side; otherwise it is deleted there, too.
+ * What is missing is brought back from the other side, and what is larger than allowed is brought all the same; otherwise
+ * what is missing is deleted on the other side, too.
  */
 restore: boolean, };
 
