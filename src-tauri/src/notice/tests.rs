@@ -223,7 +223,10 @@ fn a_mount_that_waits_for_a_decision_is_told_once_and_withdrawn_when_it_goes_on(
     let mut desk = Desk::new();
     let (title, body, buttons, urgent) = shown(desk.sees(halting(&["/src"])));
     assert_eq!(title, "Overside: Files need your decision");
-    assert_eq!(body, "Gone, empty or of another kind on one side, and not synced until you decide: /src");
+    assert_eq!(
+        body,
+        "Gone, empty or of another kind on one side, or larger than allowed, and not synced until you decide: /src"
+    );
     assert_eq!((buttons, urgent), (vec![Action::OpenMounts], true));
     assert_eq!(desk.sees(halting(&["/src"])), Change::Nothing);
     let (_, body, ..) = shown(desk.sees(halting(&["/src", "/data"])));
