@@ -226,12 +226,7 @@ pub(crate) fn hash(mut file: impl io::Read, size: u64, part: usize) -> io::Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn noise(length: usize) -> Vec<u8> {
-        let mut bytes = vec![0; length];
-        blake3::Hasher::new().update(b"noise").finalize_xof().fill(&mut bytes);
-        bytes
-    }
+    use crate::noise;
 
     fn hashed(bytes: &[u8], expected: u64, part: usize) -> (Digest, u64, Vec<Block>) {
         hash(bytes, expected, part).unwrap()

@@ -120,12 +120,7 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn noise(length: usize) -> Vec<u8> {
-        let mut bytes = vec![0; length];
-        blake3::Hasher::new().update(b"noise").finalize_xof().fill(&mut bytes);
-        bytes
-    }
+    use crate::noise;
 
     fn chunks(bytes: &[u8]) -> Vec<Chunk> {
         list(bytes, bytes.len() as u64, SHORTEST).unwrap()

@@ -29,3 +29,11 @@ pub use sync::{Flushed, Limits, Phase, Progress, Setup, Status, Sync};
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// Bytes that cannot be compressed, always the same.
+#[cfg(test)]
+fn noise(length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new().update(b"noise").finalize_xof().fill(&mut bytes);
+    bytes
+}
