@@ -79,10 +79,11 @@ fn converse<W: Write + Send + 'static>(
     }
     // What the steps themselves change is not worth a scan of its own.
     let quiet = Arc::new(AtomicBool::new(false));
-    let stage = stages.join(blake3::hash(root.as_bytes()).to_hex().as_str());
+    let name = blake3::hash(root.as_bytes()).to_hex();
+    let stage = stages.join(name.as_str());
     make_directories(stages)?;
     // Before the root is looked at.
-    let turn = Turn::take(&stage.with_extension("turn"))?;
+    let turn = Turn::take(stages, &format!("{name}.turn"))?;
     let endpoint = open(&root, kind, roots, &stage, answers, &quiet)?;
     lock(answers).send(&Answer::Opened)?;
     lock(answers).flush()?;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::invalid;
+use crate::files::Directory;
 
 /// Longest name of a connection, in bytes.
 const LONGEST: u64 = 100;
@@ -28,8 +29,14 @@ pub(super) struct Held<'a>(&'a File);
 
 impl Turn {
     /// Takes it over from whoever has it, once what that is changing at this moment is done.
-    pub(super) fn take(path: &Path) -> io::Result<Self> {
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    /// The file is for this user alone: who could write it could end every connection.
+    pub(super) fn take(directory: &Path, name: &str) -> io::Result<Self> {
+        let mut file = match Directory::open(directory)?.create(name.as_bytes()) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                OpenOptions::new().read(true).write(true).open(directory.join(name))?
+            }
+            created => created?,
+        };
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let mine = format!("{} {} {since}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         // Before it is waited for, so that it is the last thing that is changed.
@@ -70,13 +77,17 @@ mod tests {
     #[test]
     fn who_has_lost_the_turn_changes_nothing_any_more_and_who_takes_it_waits_for_what_is_being_changed() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("turn");
-        let first = Turn::take(&path).unwrap();
+        let first = Turn::take(directory.path(), "turn").unwrap();
+        #[cfg(unix)]
+        {
+            let mode = std::os::unix::fs::MetadataExt::mode(&first.file.metadata().unwrap());
+            assert_eq!(mode & 0o777, 0o600);
+        }
         drop(first.hold().unwrap());
         let held = first.hold().unwrap();
         let second = std::thread::spawn({
-            let path = path.clone();
-            move || Turn::take(&path).unwrap()
+            let path = directory.path().to_owned();
+            move || Turn::take(&path, "turn").unwrap()
         });
         drop(held);
         let second = second.join().unwrap();
